@@ -1,0 +1,74 @@
+/** The reference interpreter: runs a graph in plain JavaScript and float64. For tests; slow on purpose. */
+import { type Bindings, evaluateShape, symbolName } from './dim.ts'
+import { callOf, type Graph, postOrder } from './graph.ts'
+import type { NdArray } from './op.ts'
+import type { Tensor } from './tensor.ts'
+
+/** The values that axis symbols take when inputs have these shapes. Throws where shapes do not fit. */
+export function bindSymbols(
+  inputs: readonly { readonly name: string; readonly tensor: Tensor }[],
+  shapes: readonly (readonly number[])[],
+): Map<string, number> {
+  const bindings = new Map<string, number>()
+  inputs.forEach(({ name, tensor }, i) => {
+    const given = shapes[i]
+    const fail = (why: string): never => {
+      throw new Error(`input '${name}' is ${tensor}, got [${given?.join(', ')}]${why}`)
+    }
+    if (given?.length !== tensor.rank) return fail('')
+    tensor.shape.forEach((dim, axis) => {
+      const size = given[axis]!
+      const name = symbolName(dim)
+      if (name === undefined) {
+        if (dim !== size) fail('')
+      } else if ((bindings.get(name) ?? size) !== size) fail(`: '${name}' is ${bindings.get(name)} elsewhere`)
+      else bindings.set(name, size)
+    })
+  })
+  return bindings
+}
+
+/** `fused`: run fused operations by their bodies (there is no other way here). */
+export function interpret(graph: Graph, inputs: readonly NdArray[]): NdArray[] {
+  const bindings: Bindings = bindSymbols(
+    graph.inputs,
+    inputs.map(({ shape }) => shape),
+  )
+  const values = new Map<Tensor, NdArray>()
+  graph.inputs.forEach(({ tensor }, i) => {
+    values.set(tensor, inputs[i]!)
+  })
+  const outputs = graph.outputs.map(({ tensor }) => tensor)
+  for (const node of postOrder(outputs, (call) => call.expansion !== undefined)) {
+    if (values.has(node)) continue
+    const { source } = node
+    if (source.kind === 'input') throw new Error(`'${source.name}' is used but is no input of the graph`)
+    if (source.kind === 'value') {
+      values.set(node, { shape: node.sizes, data: Float64Array.from(node.data, Number) })
+      continue
+    }
+    const call = callOf(node)!
+    const results = call.expansion
+      ? call.expansion.map((tensor) => values.get(tensor)!)
+      : call.op.evaluate!(
+          call.inputs.map((input) => values.get(input)!),
+          substitute(call.attributes, bindings),
+          call.outputs.map(({ shape, dtype }) => ({ shape: evaluateShape(shape, bindings), dtype })),
+        )
+    call.outputs.forEach((output, i) => {
+      values.set(output, results[i]!)
+    })
+  }
+  return outputs.map((output) => values.get(output)!)
+}
+
+/** Attributes with their symbolic sizes replaced by numbers. */
+function substitute(attributes: object, bindings: Bindings): Record<string, never> {
+  const number = (value: unknown): unknown =>
+    Array.isArray(value)
+      ? value.map(number)
+      : typeof value === 'object' && value !== null
+        ? evaluateShape([value as never], bindings)[0]
+        : value
+  return Object.fromEntries(Object.entries(attributes).map(([key, value]) => [key, number(value)])) as never
+}

@@ -1,0 +1,154 @@
+/** Tracing functions over trees and compiling them once for all sizes of their named axes. */
+import { type Dim, symbol } from './dim.ts'
+import type { Graph } from './graph.ts'
+import { placeholder, Tensor } from './tensor.ts'
+import { leaves, type Mapped, mapTree, unflatten } from './tree.ts'
+
+/** A compiled graph. */
+export interface Program {
+  /** Concrete inputs in the graph's order; outputs in the graph's order. */
+  run(inputs: readonly Tensor[]): Promise<Tensor[]>
+  dispose(): void
+}
+
+export interface Compiler {
+  compile(graph: Graph, name: string): Promise<Program>
+}
+
+/** Names for the axes of one array, null for an axis of fixed size: `['batch', 'time', null]`. */
+export type AxisNames = readonly (string | null)[]
+/** Axis names for the leaves of a tree; names given for a branch hold for every leaf under it. */
+export type Axes = AxisNames | { readonly [key: string]: Axes | undefined } | readonly (Axes | undefined)[]
+
+export interface JitOptions {
+  /** Named axes, by argument. A program is compiled once for all sizes of a named axis. */
+  readonly axes?: readonly (Axes | undefined)[]
+  /**
+   * Branches of the result that may be written over an argument: `{ cache: 1 }` gives the memory of the
+   * second argument to the result's `cache`. The argument must not be used afterwards.
+   */
+  readonly inPlace?: Readonly<Record<string, number>>
+  readonly name?: string
+}
+
+/** Types of an argument's leaves, with axis names; what `trace` needs to know of it. */
+export interface LeafType {
+  readonly shape: readonly Dim[]
+  readonly dtype: Tensor['dtype']
+}
+
+const isNames = (axes: Axes): axes is AxisNames =>
+  Array.isArray(axes) && axes.every((entry) => entry === null || typeof entry === 'string')
+
+function namesAt(axes: Axes | undefined, path: readonly string[]): AxisNames | undefined {
+  if (axes === undefined || isNames(axes)) return axes
+  const [key, ...rest] = path
+  return key === undefined ? undefined : namesAt((axes as Record<string, Axes>)[key], rest)
+}
+
+/** The type of an argument's leaf under the options' axis names. */
+function leafType(leaf: Tensor, path: string, options: JitOptions): LeafType {
+  const names = namesAt(options.axes as Axes | undefined, path.split('.'))
+  if (names && names.length !== leaf.rank)
+    throw new Error(`axes: ${names.length} names for '${path}', which is ${leaf}`)
+  return {
+    shape: leaf.sizes.map((size, axis) => {
+      const name = names?.[axis]
+      return typeof name === 'string' ? symbol(name) : size
+    }),
+    dtype: leaf.dtype,
+  }
+}
+
+/** Runs `f` on placeholders and gives the graph that it made, with the structure of its result. */
+export function trace<A extends readonly unknown[], R>(
+  f: (...args: A) => R,
+  args: A,
+  options: JitOptions = {},
+): { graph: Graph; result: R } {
+  const inputs: { name: string; tensor: Tensor }[] = []
+  const traced = mapTree(args, (leaf, path) => {
+    const { shape, dtype } = leafType(leaf, path, options)
+    const tensor = placeholder(path, shape, dtype)
+    inputs.push({ name: path, tensor })
+    return tensor
+  }) as unknown as A
+  const result = f(...traced)
+  const outputs = leaves(result).map(([name, tensor]) => ({ name, tensor }))
+  return { graph: { inputs, outputs, inPlace: pairs(inputs, outputs, options.inPlace ?? {}) }, result }
+}
+
+function pairs(
+  inputs: Graph['inputs'],
+  outputs: Graph['outputs'],
+  inPlace: Readonly<Record<string, number>>,
+): Map<number, number> {
+  const map = new Map<number, number>()
+  for (const [branch, argument] of Object.entries(inPlace)) {
+    const before = map.size
+    outputs.forEach(({ name }, i) => {
+      if (name !== branch && !name.startsWith(`${branch}.`)) return
+      const path = `${argument}${name.slice(branch.length)}`
+      const from = inputs.findIndex((input) => input.name === path)
+      if (from < 0) throw new Error(`inPlace: the result '${name}' has no counterpart '${path}' in the arguments`)
+      map.set(i, from)
+    })
+    if (map.size === before) throw new Error(`inPlace: the result has no branch '${branch}'`)
+  }
+  return map
+}
+
+export interface Jitted<A extends readonly unknown[], R> {
+  (...args: A): Promise<R>
+  /** How many programs have been compiled so far. */
+  readonly compilations: number
+  dispose(): void
+  [Symbol.dispose](): void
+}
+
+/**
+ * `f` compiled on first use for the structure, dtypes and fixed sizes of its arguments. Arguments are trees
+ * of concrete tensors; tensors that `f` captures become constants of the program.
+ */
+export function jit<A extends readonly unknown[], R>(
+  compiler: Compiler,
+  f: (...args: A) => R,
+  options: JitOptions = {},
+): Jitted<A, R> {
+  const programs = new Map<string, Promise<{ program: Program; result: R }>>()
+  const run = async (...args: A): Promise<R> => {
+    const flat = leaves(args)
+    const key = flat
+      .map(([path, leaf]) => {
+        const { shape, dtype } = leafType(leaf, path, options)
+        return `${path}:${dtype}[${shape}]`
+      })
+      .join(';')
+    let compiled = programs.get(key)
+    if (!compiled) {
+      const { graph, result } = trace(f, args, options)
+      compiled = compiler.compile(graph, options.name ?? f.name).then((program) => ({ program, result }))
+      programs.set(key, compiled)
+      // A program that failed to compile is tried again, and reported again, at the next call.
+      compiled.catch(() => programs.delete(key))
+    }
+    const { program, result } = await compiled
+    const outputs = await program.run(flat.map(([, leaf]) => leaf))
+    return unflatten(result, outputs) as unknown as R
+  }
+  const dispose = (): void => {
+    for (const compiled of programs.values())
+      compiled.then(
+        ({ program }) => program.dispose(),
+        () => undefined,
+      )
+    programs.clear()
+  }
+  return Object.defineProperties(run as Jitted<A, R>, {
+    compilations: { get: () => programs.size },
+    dispose: { value: dispose },
+    [Symbol.dispose]: { value: dispose },
+  })
+}
+
+export type { Mapped }

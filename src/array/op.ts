@@ -1,0 +1,94 @@
+/** The protocol between a traced call and the four rules of its operation. */
+import type { Dim, Shape } from './dim.ts'
+import type { DType, TypedArray } from './dtype.ts'
+import type { Tensor } from './tensor.ts'
+
+/** What is known of an array while tracing. */
+export interface Aval {
+  readonly shape: Shape
+  readonly dtype: DType
+}
+
+/** Attribute values are plain data, so that graphs can be printed, compared and cached. */
+export type AttributeValue = number | string | boolean | Dim | Shape | readonly string[]
+export type Attributes = Readonly<Record<string, AttributeValue | undefined>>
+
+/** One application of an operation. Its outputs point back to it; its inputs are older tensors. */
+export interface Call<A = Attributes> {
+  readonly op: Op
+  readonly inputs: readonly Tensor[]
+  readonly attributes: A
+  readonly outputs: readonly Tensor[]
+  /** For a fused operation: the same outputs, composed of other operations. */
+  readonly expansion?: readonly Tensor[]
+}
+
+/** A concrete array of the reference interpreter; every dtype is held in float64, which is exact for all of them but i64. */
+export interface NdArray {
+  readonly shape: readonly number[]
+  readonly data: Float64Array
+}
+
+/** A value in the graph being emitted. */
+export type Value = string
+
+/** Where an operation writes its ONNX nodes. Implemented in `onnx/`, the only place that knows the runtime. */
+export interface Emitter {
+  /** Execution provider that the graph is meant for; contrib operators exist on some only. */
+  readonly provider: string
+  /** One node with one output. `domain` is '' for the ONNX standard, 'com.microsoft' for contrib operators. */
+  node(op: string, inputs: readonly (Value | undefined)[], attributes?: NodeAttributes, domain?: string): Value
+  nodes(
+    op: string,
+    inputs: readonly (Value | undefined)[],
+    outputs: number,
+    attributes?: NodeAttributes,
+    domain?: string,
+  ): Value[]
+  constant(dtype: DType, shape: readonly number[], data: TypedArray): Value
+  scalar(value: number, dtype: DType): Value
+  /** A one-dimensional i64 value holding sizes; symbolic ones are computed when the program runs. */
+  dims(shape: Shape): Value
+  /** The initialiser's bytes if the tensor is a constant of this graph (needed by operators that prepack). */
+  isConstant(tensor: Tensor): boolean
+}
+export type NodeAttribute =
+  | number
+  | string
+  | { readonly float: number }
+  | readonly number[]
+  | { readonly dtype: DType }
+export type NodeAttributes = Readonly<Record<string, NodeAttribute | undefined>>
+
+/** The rules of an operation. A primitive has all; a fused operation is a body with optional rules. */
+export interface Op<A = Attributes> {
+  readonly name: string
+  /** Result types; throws `ShapeError` text for inputs that do not fit. */
+  shape(inputs: readonly Aval[], attributes: A): Aval | readonly Aval[]
+  /**
+   * Cotangents of the inputs from those of the outputs (undefined: zero). 'none' where the operation has
+   * no derivative or a zero one; 'body' where a fused operation is differentiated through its expansion.
+   */
+  readonly grad:
+    | 'none'
+    | 'body'
+    | ((cotangents: readonly (Tensor | undefined)[], call: Call<A>) => readonly (Tensor | undefined)[])
+  /** Inputs that an output may overwrite when the fused operator runs: output index -> input index. */
+  readonly overwrites?: Readonly<Record<number, number>>
+  /** Emits ONNX nodes. A fused operation may answer undefined: not on this provider; its body is emitted. */
+  onnx(emitter: Emitter, inputs: readonly Value[], call: Call<A>): readonly Value[] | undefined
+  /** Plain JavaScript reference, for tests. Fused operations have none: their body defines them. */
+  evaluate?(
+    inputs: readonly NdArray[],
+    attributes: A,
+    outputs: readonly { readonly shape: readonly number[]; readonly dtype: DType }[],
+  ): readonly NdArray[]
+}
+
+/** A primitive, unlike a fused operation, can evaluate itself and always has an ONNX form. */
+export type Primitive<A = Attributes> = Op<A> & Required<Pick<Op<A>, 'evaluate'>>
+
+/** Inputs that do not fit an operation. */
+export class ShapeError extends Error {
+  override name = 'ShapeError'
+}
