@@ -14,22 +14,26 @@ export interface Graph {
 export const callOf = (tensor: Tensor): Call | undefined =>
   tensor.source.kind === 'call' ? tensor.source.call : undefined
 
-/** Visits every node that `outputs` need, inputs before users. `inlined` calls are entered by their expansion. */
+/**
+ * Every node that `outputs` need, inputs before users, without those that are `known` already and what only
+ * they need. `inlined` calls are entered by their expansion.
+ */
 export function postOrder(
   outputs: readonly Tensor[],
   inlined: (call: Call) => boolean = () => false,
+  known: (node: Tensor) => boolean = () => false,
 ): Tensor[] {
   const order = new Set<Tensor>()
   const stack = [...outputs].reverse()
   while (stack.length > 0) {
     const node = stack.at(-1)!
-    if (order.has(node)) {
+    if (order.has(node) || known(node)) {
       stack.pop()
       continue
     }
     const call = callOf(node)
     const needs = !call ? [] : inlined(call) ? call.expansion! : call.inputs
-    const open = needs.filter((input) => !order.has(input))
+    const open = needs.filter((input) => !order.has(input) && !known(input))
     if (open.length > 0) stack.push(...open.reverse())
     else {
       order.add(node)
@@ -47,7 +51,9 @@ export function opened(outputs: readonly Tensor[]): Set<Call> {
   const inlined = new Set<Call>()
   const inside = new Map<Call, readonly Call[]>()
   for (;;) {
-    const calls = new Set(postOrder(outputs, (call) => inlined.has(call)).flatMap((node) => callOf(node) ?? []))
+    const calls = new Set(
+      postOrder(outputs, (call) => inlined.has(call)).flatMap((node) => callOf(node) ?? []),
+    )
     let found = false
     for (const call of calls) {
       if (!call.expansion || inlined.has(call)) continue
@@ -117,7 +123,9 @@ export function printGraph(graph: Graph): string {
     seen.add(call)
     const inputs = call.inputs.map(name).join(', ')
     const outputs = call.outputs.map(name).join(', ')
-    lines.push(`${outputs} = ${call.op.name}(${inputs})${showAttributes(call.attributes)}   ${call.outputs.join(', ')}`)
+    lines.push(
+      `${outputs} = ${call.op.name}(${inputs})${showAttributes(call.attributes)}   ${call.outputs.join(', ')}`,
+    )
   }
   for (const { name: path, tensor } of graph.outputs) lines.push(`output ${path} = ${name(tensor)}`)
   return lines.join('\n')

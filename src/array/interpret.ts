@@ -10,25 +10,25 @@ export function bindSymbols(
   shapes: readonly (readonly number[])[],
 ): Map<string, number> {
   const bindings = new Map<string, number>()
-  inputs.forEach(({ name, tensor }, i) => {
+  for (const [i, { name, tensor }] of inputs.entries()) {
     const given = shapes[i]
-    const fail = (why: string): never => {
-      throw new Error(`input '${name}' is ${tensor}, got [${given?.join(', ')}]${why}`)
-    }
-    if (given?.length !== tensor.rank) return fail('')
-    tensor.shape.forEach((dim, axis) => {
+    const fail = (why: string): Error =>
+      new Error(`input '${name}' is ${tensor}, got [${given?.join(', ')}]${why}`)
+    if (given?.length !== tensor.rank) throw fail('')
+    for (const [axis, dim] of tensor.shape.entries()) {
       const size = given[axis]!
-      const name = symbolName(dim)
-      if (name === undefined) {
-        if (dim !== size) fail('')
-      } else if ((bindings.get(name) ?? size) !== size) fail(`: '${name}' is ${bindings.get(name)} elsewhere`)
-      else bindings.set(name, size)
-    })
-  })
+      const symbol = symbolName(dim)
+      if (symbol === undefined) {
+        if (dim !== size) throw fail('')
+      } else if ((bindings.get(symbol) ?? size) !== size)
+        throw fail(`: '${symbol}' is ${bindings.get(symbol)} elsewhere`)
+      else bindings.set(symbol, size)
+    }
+  }
   return bindings
 }
 
-/** `fused`: run fused operations by their bodies (there is no other way here). */
+/** Runs a graph; fused operations by their bodies. */
 export function interpret(graph: Graph, inputs: readonly NdArray[]): NdArray[] {
   const bindings: Bindings = bindSymbols(
     graph.inputs,

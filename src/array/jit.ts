@@ -1,7 +1,7 @@
 /** Tracing functions over trees and compiling them once for all sizes of their named axes. */
 import { type Dim, symbol } from './dim.ts'
 import type { Graph } from './graph.ts'
-import { placeholder, Tensor } from './tensor.ts'
+import { placeholder, type Tensor } from './tensor.ts'
 import { leaves, type Mapped, mapTree, unflatten } from './tree.ts'
 
 /** A compiled graph. */
@@ -90,7 +90,8 @@ function pairs(
       if (name !== branch && !name.startsWith(`${branch}.`)) return
       const path = `${argument}${name.slice(branch.length)}`
       const from = inputs.findIndex((input) => input.name === path)
-      if (from < 0) throw new Error(`inPlace: the result '${name}' has no counterpart '${path}' in the arguments`)
+      if (from < 0)
+        throw new Error(`inPlace: the result '${name}' has no counterpart '${path}' in the arguments`)
       map.set(i, from)
     })
     if (map.size === before) throw new Error(`inPlace: the result has no branch '${branch}'`)

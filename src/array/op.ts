@@ -37,7 +37,12 @@ export interface Emitter {
   /** Execution provider that the graph is meant for; contrib operators exist on some only. */
   readonly provider: string
   /** One node with one output. `domain` is '' for the ONNX standard, 'com.microsoft' for contrib operators. */
-  node(op: string, inputs: readonly (Value | undefined)[], attributes?: NodeAttributes, domain?: string): Value
+  node(
+    op: string,
+    inputs: readonly (Value | undefined)[],
+    attributes?: NodeAttributes,
+    domain?: string,
+  ): Value
   nodes(
     op: string,
     inputs: readonly (Value | undefined)[],

@@ -30,7 +30,9 @@ export class HostStorage implements Storage {
       throw new RangeError(`${data.length} elements do not fill the shape [${shape.join(', ')}]`)
     const expected = typedArray(dtype, 0)
     if (data.constructor !== expected.constructor)
-      throw new TypeError(`dtype ${dtype} is held in ${expected.constructor.name}, got ${data.constructor.name}`)
+      throw new TypeError(
+        `dtype ${dtype} is held in ${expected.constructor.name}, got ${data.constructor.name}`,
+      )
     this.dtype = dtype
     this.shape = shape
     this.#data = data

@@ -4,16 +4,16 @@
  * there is no ambient trace, so tracing nests and is safe across asynchronous code.
  */
 import {
+  addDims,
   type Bindings,
   type Dim,
   divideDims,
   evaluateShape,
+  type Shape,
   sameDim,
   sameShape,
-  type Shape,
   showShape,
   sizeOf,
-  addDims,
 } from './dim.ts'
 import { type DType, isFloat, type TypedArray, typedArray } from './dtype.ts'
 import type { Attributes, Aval, Call, Op } from './op.ts'
@@ -267,9 +267,7 @@ export class Tensor implements Aval {
       : primitive('pad', [this], { axis: this.axis(axis), before, after, value })
   }
   concat(others: readonly Tensor[], axis: number): Tensor {
-    return others.length === 0
-      ? this
-      : primitive('concat', [this, ...others], { axis: this.axis(axis) })
+    return others.length === 0 ? this : primitive('concat', [this, ...others], { axis: this.axis(axis) })
   }
 
   // Products and indexing.
@@ -381,7 +379,11 @@ function primitive<P extends PrimitiveName>(
 }
 
 /** A concrete tensor over `data` (not copied). The dtype follows from the array's type: Uint8Array is u8. */
-export function tensor(data: TypedArray | readonly number[], shape?: readonly number[], dtype?: DType): Tensor {
+export function tensor(
+  data: TypedArray | readonly number[],
+  shape?: readonly number[],
+  dtype?: DType,
+): Tensor {
   const type = dtype ?? (isTypedArray(data) ? dtypeOf(data) : 'f32')
   const array = isTypedArray(data) ? data : fill(typedArray(type, data.length), data)
   return fromStorage(new HostStorage(type, shape ?? [array.length], array))
@@ -397,7 +399,14 @@ export function scalar(value: number, dtype: DType = 'f32'): Tensor {
 }
 
 export const zeros = (shape: readonly number[], dtype: DType = 'f32'): Tensor =>
-  tensor(typedArray(dtype, shape.reduce((a, b) => a * b, 1)), shape, dtype)
+  tensor(
+    typedArray(
+      dtype,
+      shape.reduce((a, b) => a * b, 1),
+    ),
+    shape,
+    dtype,
+  )
 
 export const iota = (size: Dim, dtype: DType = 'i32'): Tensor => primitive('iota', [], { size, dtype })
 /** The size of an axis as a scalar array. */
@@ -422,7 +431,10 @@ function dtypeOf(data: TypedArray): DType {
 }
 
 function fill(array: TypedArray, values: readonly number[]): TypedArray {
-  if (array instanceof BigInt64Array) values.forEach((value, i) => { array[i] = BigInt(value) })
+  if (array instanceof BigInt64Array)
+    values.forEach((value, i) => {
+      array[i] = BigInt(value)
+    })
   else if (array instanceof Uint16Array) throw new TypeError('f16 and bf16 values are given as 16-bit words')
   else array.set(values)
   return array

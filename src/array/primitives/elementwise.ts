@@ -63,7 +63,9 @@ function binary(
         throw new ShapeError(`${name}: dtypes differ: ${x.dtype} and ${y.dtype}; cast one of them`)
       const shape = broadcastShapes(x.shape, y.shape)
       if (!shape)
-        throw new ShapeError(`${name}: shapes ${showShape(x.shape)} and ${showShape(y.shape)} do not broadcast`)
+        throw new ShapeError(
+          `${name}: shapes ${showShape(x.shape)} and ${showShape(y.shape)} do not broadcast`,
+        )
       return { shape, dtype: result ?? x.dtype }
     },
     grad:
@@ -124,13 +126,25 @@ const shareTies = (g: Tensor, chosen: Tensor, other: Tensor): Tensor =>
   g.mul(chosen.less(other).cast(g.dtype).add(chosen.lessEqual(other).cast(g.dtype)).mul(0.5))
 
 export const elementwise = {
-  neg: unary('neg', 'Neg', 'number', (x) => -x, (g) => g.neg()),
+  neg: unary(
+    'neg',
+    'Neg',
+    'number',
+    (x) => -x,
+    (g) => g.neg(),
+  ),
   abs: unary('abs', 'Abs', 'number', Math.abs, (g, x) => g.mul(x.sign())),
   sign: unary('sign', 'Sign', 'number', Math.sign, 'none'),
   exp: unary('exp', 'Exp', 'float', Math.exp, (g, _, y) => g.mul(y)),
   log: unary('log', 'Log', 'float', Math.log, (g, x) => g.div(x)),
   sqrt: unary('sqrt', 'Sqrt', 'float', Math.sqrt, (g, _, y) => g.mul(0.5).div(y)),
-  reciprocal: unary('reciprocal', 'Reciprocal', 'float', (x) => 1 / x, (g, _, y) => g.mul(y).mul(y).neg()),
+  reciprocal: unary(
+    'reciprocal',
+    'Reciprocal',
+    'float',
+    (x) => 1 / x,
+    (g, _, y) => g.mul(y).mul(y).neg(),
+  ),
   sin: unary('sin', 'Sin', 'float', Math.sin, (g, x) => g.mul(x.cos())),
   cos: unary('cos', 'Cos', 'float', Math.cos, (g, x) => g.mul(x.sin()).neg()),
   tanh: unary('tanh', 'Tanh', 'float', Math.tanh, (g, _, y) => g.sub(g.mul(y).mul(y))),
@@ -148,29 +162,63 @@ export const elementwise = {
   isNaN: unary('isNaN', 'IsNaN', 'float', (x) => Number(Number.isNaN(x)), 'none', 'bool'),
   not: unary('not', 'Not', 'bool', (x) => 1 - x, 'none'),
 
-  add: binary('add', 'Add', 'number', (x, y) => x + y, (g) => [g, g]),
-  sub: binary('sub', 'Sub', 'number', (x, y) => x - y, (g) => [g, g.neg()]),
-  mul: binary('mul', 'Mul', 'number', (x, y) => x * y, (g, x, y) => [g.mul(y), g.mul(x)]),
+  add: binary(
+    'add',
+    'Add',
+    'number',
+    (x, y) => x + y,
+    (g) => [g, g],
+  ),
+  sub: binary(
+    'sub',
+    'Sub',
+    'number',
+    (x, y) => x - y,
+    (g) => [g, g.neg()],
+  ),
+  mul: binary(
+    'mul',
+    'Mul',
+    'number',
+    (x, y) => x * y,
+    (g, x, y) => [g.mul(y), g.mul(x)],
+  ),
   div: {
-    ...binary('div', 'Div', 'number', (x, y) => x / y, (g, _, y, out) => {
-      const dx = g.div(y)
-      return [dx, dx.mul(out).neg()]
-    }),
+    ...binary(
+      'div',
+      'Div',
+      'number',
+      (x, y) => x / y,
+      (g, _, y, out) => {
+        const dx = g.div(y)
+        return [dx, dx.mul(out).neg()]
+      },
+    ),
     // Integers divide towards zero, as in ONNX.
     evaluate: ([x, y], _, [out]) => [
-      mapBroadcast([x!, y!], out!.shape, ([a, b]) =>
-        isInteger(out!.dtype) ? Math.trunc(a! / b!) : a! / b!,
-      ),
+      mapBroadcast([x!, y!], out!.shape, ([a, b]) => (isInteger(out!.dtype) ? Math.trunc(a! / b!) : a! / b!)),
     ],
   } as Primitive<None>,
-  pow: binary('pow', 'Pow', 'float', (x, y) => x ** y, (g, x, y, out) => [
-    g.mul(y).mul(x.pow(y.sub(1))),
-    // d/dy x^y = x^y ln x; where x is 0 the limit for y > 0 is 0.
-    g.mul(x.equal(0).where(out.mul(0), out.mul(x.equal(0).where(x.add(1), x).log()))),
-  ]),
+  pow: binary(
+    'pow',
+    'Pow',
+    'float',
+    (x, y) => x ** y,
+    (g, x, y, out) => [
+      g.mul(y).mul(x.pow(y.sub(1))),
+      // d/dy x^y = x^y ln x; where x is 0 the limit for y > 0 is 0.
+      g.mul(x.equal(0).where(out.mul(0), out.mul(x.equal(0).where(x.add(1), x).log()))),
+    ],
+  ),
   mod: binary('mod', 'Mod', 'integer', (x, y) => x - Math.floor(x / y) * y, 'none'),
-  maximum: binary('maximum', 'Max', 'number', Math.max, (g, x, y) => [shareTies(g, y, x), shareTies(g, x, y)]),
-  minimum: binary('minimum', 'Min', 'number', Math.min, (g, x, y) => [shareTies(g, x, y), shareTies(g, y, x)]),
+  maximum: binary('maximum', 'Max', 'number', Math.max, (g, x, y) => [
+    shareTies(g, y, x),
+    shareTies(g, x, y),
+  ]),
+  minimum: binary('minimum', 'Min', 'number', Math.min, (g, x, y) => [
+    shareTies(g, x, y),
+    shareTies(g, y, x),
+  ]),
   bitXor: binary('bitXor', 'BitwiseXor', 'integer', (x, y) => Number(BigInt(x) ^ BigInt(y)), 'none'),
   equal: binary('equal', 'Equal', 'any', (x, y) => Number(x === y), 'none', 'bool'),
   less: binary('less', 'Less', 'number', (x, y) => Number(x < y), 'none', 'bool'),
@@ -182,12 +230,15 @@ export const elementwise = {
     name: 'where',
     shape(inputs) {
       const [condition, x, y] = inputs as [Aval, Aval, Aval]
-      if (condition.dtype !== 'bool') throw new ShapeError(`where: condition must be bool, got ${condition.dtype}`)
+      if (condition.dtype !== 'bool')
+        throw new ShapeError(`where: condition must be bool, got ${condition.dtype}`)
       if (x.dtype !== y.dtype) throw new ShapeError(`where: dtypes differ: ${x.dtype} and ${y.dtype}`)
       const both = broadcastShapes(x.shape, y.shape)
       const shape = both && broadcastShapes(condition.shape, both)
       if (!shape)
-        throw new ShapeError(`where: shapes ${inputs.map((i) => showShape(i.shape)).join(', ')} do not broadcast`)
+        throw new ShapeError(
+          `where: shapes ${inputs.map((i) => showShape(i.shape)).join(', ')} do not broadcast`,
+        )
       return { shape, dtype: x.dtype }
     },
     grad: ([g], { inputs: [condition, x, y] }) =>
@@ -205,7 +256,9 @@ export const elementwise = {
   cast: {
     name: 'cast',
     shape: ([x], { to }) => ({ shape: x!.shape, dtype: to }),
-    grad: ([g], { inputs: [x] }: Call<{ to: DType }>) => [g && isFloat(x!.dtype) ? g.cast(x!.dtype) : undefined],
+    grad: ([g], { inputs: [x] }: Call<{ to: DType }>) => [
+      g && isFloat(x!.dtype) ? g.cast(x!.dtype) : undefined,
+    ],
     onnx: (e, [x], { attributes }) => [e.node('Cast', [x!], { to: { dtype: attributes.to } })],
     evaluate: ([x], { to }) => [{ shape: x!.shape, data: x!.data.map(converter(to)) }],
   } satisfies Primitive<{ to: DType }>,

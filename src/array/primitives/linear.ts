@@ -1,5 +1,5 @@
 /** Matrix product, and reading and writing by index. */
-import { broadcastShapes, type Dim, sameDim, sameShape, type Shape, showShape, sizeOf } from '../dim.ts'
+import { broadcastShapes, type Dim, type Shape, sameDim, sameShape, showShape, sizeOf } from '../dim.ts'
 import { type Aval, type NdArray, type Primitive, ShapeError } from '../op.ts'
 import type { Tensor } from '../tensor.ts'
 import { broadcastIndex, build, element, ravel, read } from './reference.ts'
@@ -34,7 +34,8 @@ function matmulGrad(g: Tensor, a: Tensor, b: Tensor, attributes: MatmulAttribute
     ? b.matmul(g, { transposeA: transposeB, transposeB: true, alpha })
     : g.matmul(b, { transposeB: !transposeB, alpha })
   // A shared matrix gets one product over all rows instead of one per batch entry and a sum.
-  const [left, right] = b.shape.length === 2 && a.shape.length > 2 && !transposeA ? [rows(a), rows(g)] : [a, g]
+  const [left, right] =
+    b.shape.length === 2 && a.shape.length > 2 && !transposeA ? [rows(a), rows(g)] : [a, g]
   const db = transposeB
     ? right.matmul(left, { transposeA: true, transposeB: transposeA, alpha })
     : left.matmul(right, { transposeA: !transposeA, alpha })
@@ -82,7 +83,9 @@ export const linear = {
           ),
         ]
       const swap = (value: string, rank: number, on: boolean) =>
-        on ? e.node('Transpose', [value], { perm: swapLast(Array.from({ length: rank }, (_, i) => i)) }) : value
+        on
+          ? e.node('Transpose', [value], { perm: swapLast(Array.from({ length: rank }, (_, i) => i)) })
+          : value
       const product = e.node('MatMul', [
         swap(a!, left!.shape.length, transposeA),
         swap(b!, right!.shape.length, transposeB),
@@ -151,7 +154,8 @@ export const linear = {
       const updateFront = [...indexAxes, ...updateAxes.filter((i) => !indexAxes.includes(i))]
       const move = (value: string, perm: number[]) =>
         perm.every((p, i) => p === i) ? value : e.node('Transpose', [value], { perm })
-      const wide = inputs[1]!.dtype === 'i64' ? indices! : e.node('Cast', [indices!], { to: { dtype: 'i64' } })
+      const wide =
+        inputs[1]!.dtype === 'i64' ? indices! : e.node('Cast', [indices!], { to: { dtype: 'i64' } })
       const written = e.node(
         'ScatterND',
         [move(x!, front), e.node('Unsqueeze', [wide, e.dims([-1])]), move(updates!, updateFront)],
@@ -209,7 +213,9 @@ export const linear = {
       return x!
     },
     grad: ([g], { inputs: [, indices, updates], attributes: { axis, mode } }) => [
-      mode === 'add' ? g : g?.scatterElements(indices!, updates!.zero().broadcastTo(updates!.shape), axis, 'set'),
+      mode === 'add'
+        ? g
+        : g?.scatterElements(indices!, updates!.zero().broadcastTo(updates!.shape), axis, 'set'),
       undefined,
       g?.gatherElements(indices!, axis),
     ],

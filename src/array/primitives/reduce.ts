@@ -68,11 +68,23 @@ function order(x: NdArray, axis: number, at: readonly number[]): number[] {
 }
 
 export const reductions = {
-  sum: reduce('sum', 'ReduceSum', (a, b) => a + b, 0, (g, x) => g.broadcastTo(x.shape)),
+  sum: reduce(
+    'sum',
+    'ReduceSum',
+    (a, b) => a + b,
+    0,
+    (g, x) => g.broadcastTo(x.shape),
+  ),
   max: reduce('max', 'ReduceMax', Math.max, Number.NEGATIVE_INFINITY, toExtrema),
   min: reduce('min', 'ReduceMin', Math.min, Number.POSITIVE_INFINITY, toExtrema),
   /** The derivative divides by the elements: it is not defined (NaN) where one of them is 0. */
-  prod: reduce('prod', 'ReduceProd', (a, b) => a * b, 1, (g, x, y) => g.mul(y).div(x)),
+  prod: reduce(
+    'prod',
+    'ReduceProd',
+    (a, b) => a * b,
+    1,
+    (g, x, y) => g.mul(y).div(x),
+  ),
 
   argMax: {
     name: 'argMax',
@@ -140,4 +152,3 @@ export const reductions = {
     ],
   } satisfies Primitive<{ axis: number; exclusive: boolean; reverse: boolean }>,
 }
-

@@ -1,0 +1,75 @@
+/** Tensors of ONNX Runtime as contents of ours, and back. */
+import { type DType, type TypedArray, typedArray } from '../array/dtype.ts'
+import type { Storage } from '../array/storage.ts'
+import type { OrtTensor, Runtime } from './runtime.ts'
+
+const ortTypes = {
+  f32: 'float32',
+  f64: 'float64',
+  f16: 'float16',
+  i8: 'int8',
+  u8: 'uint8',
+  i32: 'int32',
+  i64: 'int64',
+  bool: 'bool',
+} as const satisfies Partial<Record<DType, string>>
+
+const dtypes = Object.fromEntries(Object.entries(ortTypes).map(([dtype, type]) => [type, dtype])) as Readonly<
+  Record<string, DType>
+>
+
+/** Contents that ONNX Runtime has computed. */
+export class OrtStorage implements Storage {
+  readonly dtype: DType
+  readonly shape: readonly number[]
+  #tensor: OrtTensor | undefined
+
+  constructor(tensor: OrtTensor) {
+    const dtype = dtypes[tensor.type]
+    if (!dtype) throw new TypeError(`ONNX Runtime gave a tensor of type ${tensor.type}`)
+    this.dtype = dtype
+    this.shape = tensor.dims
+    this.#tensor = tensor
+  }
+
+  get tensor(): OrtTensor {
+    if (!this.#tensor)
+      throw new Error(`this ${this.dtype}[${this.shape.join(', ')}] tensor has been disposed`)
+    return this.#tensor
+  }
+
+  read(): TypedArray {
+    return this.tensor.data as TypedArray
+  }
+
+  dispose(): void {
+    this.#tensor?.dispose()
+    this.#tensor = undefined
+  }
+}
+
+const made = new WeakMap<Storage, { data: TypedArray; tensor: OrtTensor }>()
+
+/** The contents as an ONNX Runtime tensor over the same memory; made once. */
+export function ortTensor(storage: Storage, runtime: Runtime): OrtTensor {
+  if (storage instanceof OrtStorage) return storage.tensor
+  const data = storage.read()
+  const known = made.get(storage)
+  if (known?.data === data) return known.tensor
+  const type = ortTypes[storage.dtype as keyof typeof ortTypes]
+  if (!type)
+    throw new TypeError(`${storage.dtype} arrays cannot be fed to a program: convert them to f32 first`)
+  const tensor = new runtime.Tensor(type, data as never, storage.shape) as OrtTensor
+  made.set(storage, { data, tensor })
+  return tensor
+}
+
+/** Uninitialised host memory for an output. */
+export function allocate(dtype: DType, shape: readonly number[], runtime: Runtime): OrtStorage {
+  const type = ortTypes[dtype as keyof typeof ortTypes]
+  const data = typedArray(
+    dtype,
+    shape.reduce((a, b) => a * b, 1),
+  )
+  return new OrtStorage(new runtime.Tensor(type, data as never, shape) as OrtTensor)
+}
