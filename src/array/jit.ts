@@ -24,10 +24,11 @@ export interface JitOptions {
   /** Named axes, by argument. A program is compiled once for all sizes of a named axis. */
   readonly axes?: readonly (Axes | undefined)[]
   /**
-   * Branches of the result that may be written over an argument: `{ cache: 1 }` gives the memory of the
-   * second argument to the result's `cache`. The argument must not be used afterwards.
+   * Branches of the result that may be written over an argument: `{ cache: '1' }` gives the memory of the
+   * second argument to the result's `cache`, `'1.cache'` that of a branch of it. What is given away must not be
+   * used afterwards.
    */
-  readonly inPlace?: Readonly<Record<string, number>>
+  readonly inPlace?: Readonly<Record<string, string>>
   readonly name?: string
 }
 
@@ -81,7 +82,7 @@ export function trace<A extends readonly unknown[], R>(
 function pairs(
   inputs: Graph['inputs'],
   outputs: Graph['outputs'],
-  inPlace: Readonly<Record<string, number>>,
+  inPlace: Readonly<Record<string, string>>,
 ): Map<number, number> {
   const map = new Map<number, number>()
   for (const [branch, argument] of Object.entries(inPlace)) {

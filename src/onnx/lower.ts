@@ -239,13 +239,11 @@ export function lower(graph: Graph, options: LowerOptions): Lowered {
   }
   emit(outputs)
 
-  // Outputs need names of their own, even where two are the same value or one is an input.
-  emitter.scope = 'output'
-  const outputInfo = graph.outputs.map(({ tensor }, i) => {
-    renameOrCopy(emitter, values.get(tensor)!, outputName(i))
-    return valueInfo(outputName(i), tensor)
-  })
-  for (const node of emitter.nodeList) for (const input of node.inputs) used.add(input)
+  const nodes = nameOutputs(
+    emitter.nodeList,
+    graph.outputs.map(({ tensor }) => values.get(tensor)!),
+  )
+  for (const node of nodes) for (const input of node.inputs) used.add(input)
   const usedInputs = graph.inputs.flatMap((_, i) => (used.has(inputName(i)) ? [i] : []))
   const inPlace = new Map(
     [...(graph.inPlace ?? [])].filter(([output, input]) => {
@@ -256,10 +254,10 @@ export function lower(graph: Graph, options: LowerOptions): Lowered {
   return {
     model: {
       name: options.name,
-      nodes: emitter.nodeList,
+      nodes,
       initializers: emitter.initializers,
       inputs: usedInputs.map((i) => valueInfo(inputName(i), graph.inputs[i]!.tensor)),
-      outputs: outputInfo,
+      outputs: graph.outputs.map(({ tensor }, i) => valueInfo(outputName(i), tensor)),
     },
     used: usedInputs,
     inPlace,
@@ -272,22 +270,31 @@ function resolveIdentity(tensor: Tensor): Tensor {
   return node
 }
 
-/** Gives a value the name of an output: by renaming its node's output where nothing else is in the way. */
-function renameOrCopy(emitter: OnnxEmitter, value: Value, name: string): void {
-  const nodes = emitter.nodeList
-  const at = nodes.findLastIndex(({ outputs }) => outputs.includes(value))
-  if (at < 0 || value.startsWith('output_')) {
-    nodes.push({
-      op: 'Identity',
-      domain: '',
-      name: `identity/${name}`,
-      inputs: [value],
-      outputs: [name],
-      attributes: [],
-    })
-    return
-  }
-  const rename = (list: readonly string[]) => list.map((item) => (item === value ? name : item))
-  for (let i = at; i < nodes.length; i++)
-    nodes[i] = { ...nodes[i]!, inputs: rename(nodes[i]!.inputs), outputs: rename(nodes[i]!.outputs) }
+/**
+ * Outputs need names of their own: the node that makes a value takes the output's name; inputs, constants and
+ * values that are two outputs are copied.
+ */
+function nameOutputs(nodes: readonly OnnxNode[], outputs: readonly Value[]): OnnxNode[] {
+  const made = new Set(nodes.flatMap((node) => node.outputs))
+  const renamed = new Map<Value, Value>()
+  const copies: OnnxNode[] = []
+  outputs.forEach((value, i) => {
+    const name = outputName(i)
+    if (made.has(value) && !renamed.has(value)) renamed.set(value, name)
+    else
+      copies.push({
+        op: 'Identity',
+        domain: '',
+        name: `output/Identity/${i}`,
+        inputs: [value],
+        outputs: [name],
+        attributes: [],
+      })
+  })
+  const rename = (names: readonly Value[]): Value[] => names.map((name) => renamed.get(name) ?? name)
+  return [...nodes, ...copies].map((node) => ({
+    ...node,
+    inputs: rename(node.inputs),
+    outputs: rename(node.outputs),
+  }))
 }

@@ -1,0 +1,92 @@
+/** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
+import { iota, scalar, size, type Tensor } from '../array/index.ts'
+import { attention, cacheMask, type LayerCache, type Place } from './parts/attention.ts'
+import { ffn } from './parts/ffn.ts'
+import { linear, norm, project } from './parts/linear.ts'
+import type { RotaryTable } from './parts/position.ts'
+import type { DecoderParams, DecoderSpec } from './spec.ts'
+import type { Taps } from './taps.ts'
+
+/** Past keys and values, one entry a layer. */
+export type Cache = readonly LayerCache[]
+
+export interface ForwardInput {
+  /** i32 [batch, T] */
+  readonly tokens: Tensor
+  /** Past tokens, with i32 [batch]: how many of them each row holds. */
+  readonly past?: { readonly cache: Cache; readonly lengths: Tensor }
+  /** i32 [batch]: compute logits at this position of each row only, [batch, 1, vocab]. */
+  readonly at?: Tensor
+}
+
+export interface ForwardOutput {
+  /** [batch, T, vocab] */
+  readonly logits: Tensor
+  readonly cache?: Cache
+}
+
+/** Where tokens stand and what they may see. Computed once and shared by the layers. */
+function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTable | undefined): Place {
+  const time = tokens.shape[1]!
+  if (!past) {
+    const positions = iota(time)
+    const visible = positions.lessEqual(positions.expandDims(-1))
+    const mask = visible.where(scalar(0), Number.NEGATIVE_INFINITY)
+    return { positions, mask: () => mask, rotary }
+  }
+  const { cache, lengths } = past
+  const positions = lengths.expandDims(-1).add(iota(time))
+  const end = lengths.add(size(time, 'i32'))
+  const capacity = cache[0]!.keys.shape[2]!
+  return {
+    positions,
+    last: end.sub(1),
+    total: end.max(),
+    mask: () => cacheMask(positions, capacity),
+    rotary,
+  }
+}
+
+export function forward(
+  spec: DecoderSpec,
+  params: DecoderParams,
+  input: ForwardInput,
+  rotary: RotaryTable | undefined,
+  taps: Taps,
+): ForwardOutput {
+  const place = placeOf(input, rotary)
+  let residual = taps.at('hook_embed', params.embed.gather(input.tokens))
+  if (params.positions) {
+    const table = params.positions
+    const learned = input.past ? table.gather(place.positions) : table.slice(0, 0, input.tokens.shape[1]!)
+    residual = residual.add(taps.at('hook_pos_embed', learned.broadcastTo(residual.shape)))
+  }
+
+  const cache: LayerCache[] = []
+  params.blocks.forEach((block, layer) => {
+    const site = `blocks.${layer}`
+    residual = taps.at(`${site}.hook_resid_pre`, residual)
+    const normal = taps.at(`${site}.ln1.hook_normalized`, norm(residual, block.ln1, spec.norm))
+    const attended = attention(spec, block.attn, normal, place, input.past?.cache[layer], taps, site)
+    if (attended.cache) cache.push(attended.cache)
+    residual = residual.add(taps.at(`${site}.hook_attn_out`, attended.out))
+    residual = taps.at(`${site}.hook_resid_mid`, residual)
+    const second = taps.at(`${site}.ln2.hook_normalized`, norm(residual, block.ln2, spec.norm))
+    residual = residual.add(taps.at(`${site}.hook_mlp_out`, ffn(spec, block.mlp, second, taps, site)))
+    residual = taps.at(`${site}.hook_resid_post`, residual)
+  })
+
+  if (input.at) residual = rowsAt(residual, input.at)
+  const final = taps.at('ln_final.hook_normalized', norm(residual, params.lnFinal, spec.norm))
+  const logits = params.head
+    ? linear(final, params.head, spec.layout)
+    : project(final, params.embed, 'out-in')
+  return { logits: taps.at('logits', logits), ...(input.past && { cache }) }
+}
+
+/** x [batch, T, width] at one position a row: [batch, 1, width]. */
+function rowsAt(x: Tensor, at: Tensor): Tensor {
+  const [batch, time, width] = x.shape as [never, never, number]
+  const rows = iota(batch).mul(size(time, 'i32')).add(at)
+  return x.reshape([-1, width]).gather(rows).expandDims(1)
+}

@@ -1,0 +1,233 @@
+/** A model on an engine: the programs that run it, compiled when first needed and shared. */
+import { type Axes, crossEntropy, type Jitted, Tensor, tensor, zeros } from '../array/index.ts'
+import type { Engine } from '../onnx/index.ts'
+import type { Tokenizer } from '../text/index.ts'
+import { type Cache, forward } from './decoder.ts'
+import { load } from './load.ts'
+import { type RotaryTable, rotaryTable } from './parts/position.ts'
+import type { DecoderParams, DecoderSpec } from './spec.ts'
+import { type TapOptions, Taps } from './taps.ts'
+
+export interface StepInput {
+  /** i32 [batch, T]; rows may be padded at the end. */
+  readonly tokens: Tensor
+  readonly cache: Cache
+  /** i32 [batch]: tokens that each row has in the cache. */
+  readonly lengths: Tensor
+  /** i32 [batch]: the position in `tokens` whose logits are wanted. */
+  readonly at: Tensor
+}
+
+export interface StepOutput {
+  /** [batch, 1, vocab] */
+  readonly logits: Tensor
+  /** The cache given, with the new tokens in it; the one given must not be used again. */
+  readonly cache: Cache
+  readonly reads: Readonly<Record<string, Tensor>>
+}
+
+type Program<A extends readonly unknown[], R> = (...args: A) => Promise<R>
+interface Programs {
+  readonly forward: Program<[tokens: Tensor], Record<string, Tensor>>
+  readonly step: Program<[StepInput], StepOutput>
+  readonly score: Program<[tokens: Tensor], Tensor>
+}
+
+export interface ModelParts {
+  readonly engine: Engine
+  readonly spec: DecoderSpec
+  readonly params: DecoderParams
+  readonly tokenizer?: Tokenizer | undefined
+  /** Where it came from, for messages. */
+  readonly path?: string
+  /** Weights are constants of the programs instead of arguments. */
+  readonly sealed?: boolean
+  /** Reads and edits of every program. A sealed model has no others. */
+  readonly taps?: TapOptions
+  /** Whether a sealed model re-lays its weights at load. */
+  readonly prepack?: boolean
+}
+
+const cacheAxes: Axes = ['batch', null, 'capacity', null]
+const stepAxes: Axes = { tokens: ['batch', 'time'], cache: cacheAxes, lengths: ['batch'], at: ['batch'] }
+
+export class Model {
+  readonly engine: Engine
+  readonly spec: DecoderSpec
+  readonly params: DecoderParams
+  readonly tokenizer: Tokenizer | undefined
+  readonly path: string
+  readonly sealed: boolean
+  readonly taps: TapOptions
+  readonly #prepack: boolean
+  readonly #rotary: RotaryTable | undefined
+  readonly #programs = new Map<string, Programs>()
+  readonly #compiled: Jitted<never, unknown>[] = []
+
+  constructor(parts: ModelParts) {
+    this.engine = parts.engine
+    this.spec = parts.spec
+    this.params = parts.params
+    this.tokenizer = parts.tokenizer
+    this.path = parts.path ?? 'model'
+    this.sealed = parts.sealed ?? false
+    this.taps = parts.taps ?? {}
+    this.#prepack = parts.prepack ?? true
+    const { position, attention, context } = parts.spec
+    if (position.kind === 'rotary') this.#rotary = rotaryTable(position.base, attention.headSize, context)
+  }
+
+  /** Opens a checkpoint; see `load`. Its weights are arguments of every program: they can be edited and trained. */
+  static open(path: string, engine: Engine): Model {
+    return new Model({ engine, ...load(path) })
+  }
+
+  /**
+   * Runs whole sequences without a cache. `tokens` are rows of equal length. Gives the sites in `read`;
+   * `edit` replaces activations on the way.
+   */
+  async run(
+    tokens: Tensor | readonly (readonly number[])[],
+    taps: TapOptions = { read: ['logits'] },
+  ): Promise<Record<string, Tensor>> {
+    return this.programs(taps).forward(this.rows(tokens))
+  }
+
+  /** Log-probabilities in nats of every token after the first of each row, [batch, T - 1]. */
+  async score(tokens: Tensor | readonly (readonly number[])[], taps: TapOptions = {}): Promise<Tensor> {
+    return this.programs(taps).score(this.rows(tokens))
+  }
+
+  /** One pass over new tokens with a cache: a whole prompt or a single token. */
+  async step(input: StepInput, taps: TapOptions = {}): Promise<StepOutput> {
+    return this.programs(taps).step(input)
+  }
+
+  /** An empty cache for rows of at most `capacity` tokens. */
+  newCache(batch: number, capacity: number): Cache {
+    const { keyValueHeads, headSize } = this.spec.attention
+    if (capacity > this.spec.context)
+      throw new RangeError(`${capacity} positions; the model was made for ${this.spec.context}`)
+    const shape = [batch, keyValueHeads, capacity, headSize]
+    return Array.from({ length: this.spec.layers }, () => ({ keys: zeros(shape), values: zeros(shape) }))
+  }
+
+  /** Token rows as an i32 array; throws for rows of different lengths and ids outside the vocabulary. */
+  rows(tokens: Tensor | readonly (readonly number[])[]): Tensor {
+    if (tokens instanceof Tensor) return tokens
+    const [first] = tokens
+    if (!first || first.length === 0) throw new Error('there are no tokens')
+    if (first.length > this.spec.context)
+      throw new RangeError(`${first.length} tokens; the model was made for ${this.spec.context}`)
+    for (const row of tokens) {
+      if (row.length !== first.length)
+        throw new Error(`rows of ${first.length} and ${row.length} tokens in one batch; pad or split them`)
+      for (const id of row) this.#check(id)
+    }
+    return tensor(Int32Array.from(tokens.flat()), [tokens.length, first.length])
+  }
+
+  #check(id: number): void {
+    if (!Number.isInteger(id) || id < 0 || id >= this.spec.vocab)
+      throw new RangeError(`token ${id} is outside the vocabulary of ${this.spec.vocab}`)
+  }
+
+  /** The compiled programs for these reads and edits. */
+  programs(taps: TapOptions): Programs {
+    const merged = this.#merge(taps)
+    const key = tapKey(merged)
+    const known = this.#programs.get(key)
+    if (known) return known
+    // Unknown sites are reported here, before anything is compiled.
+    new Taps(this.spec, merged)
+    const made = this.#make(merged)
+    this.#programs.set(key, made)
+    return made
+  }
+
+  #merge(taps: TapOptions): TapOptions {
+    const edits = { ...this.taps.edit, ...taps.edit }
+    if (this.sealed && Object.keys(taps.edit ?? {}).length > 0)
+      throw new Error('a sealed model takes its edits when it is sealed')
+    return { read: [...new Set([...(this.taps.read ?? []), ...(taps.read ?? [])])], edit: edits }
+  }
+
+  #make(options: TapOptions): Programs {
+    const { spec } = this
+    return {
+      forward: this.#compile('forward', [['batch', 'time']], {}, (params, tokens: Tensor) => {
+        const taps = new Taps(spec, options)
+        forward(spec, params, { tokens }, this.#rotary, taps)
+        return taps.finish()
+      }),
+      step: this.#compile(
+        'step',
+        [stepAxes],
+        { cache: '0.cache' },
+        (params, input: StepInput): StepOutput => {
+          const taps = new Taps(spec, options)
+          const { tokens, cache, lengths, at } = input
+          const result = forward(spec, params, { tokens, past: { cache, lengths }, at }, this.#rotary, taps)
+          return { logits: result.logits, cache: result.cache!, reads: taps.finish() }
+        },
+      ),
+      score: this.#compile('score', [['batch', 'time']], {}, (params, tokens: Tensor) => {
+        const taps = new Taps(spec, { edit: options.edit ?? {} })
+        const { logits } = forward(spec, params, { tokens }, this.#rotary, taps)
+        return crossEntropy(logits.slice(1, 0, -1), tokens.slice(1, 1)).neg()
+      }),
+    }
+  }
+
+  /** Compiles `f` with the parameters as its first argument, or as constants where the model is sealed. */
+  #compile<A extends readonly unknown[], R>(
+    name: string,
+    axes: readonly Axes[],
+    inPlace: Readonly<Record<string, string>>,
+    f: (params: DecoderParams, ...args: A) => R,
+  ): Program<A, R> {
+    const options = { name, prepack: this.#prepack }
+    if (this.sealed) {
+      const jitted = this.engine.jit((...args: A) => f(this.params, ...args), { ...options, axes, inPlace })
+      this.#compiled.push(jitted as never)
+      return jitted
+    }
+    // The parameters come first, so the other arguments move up by one.
+    const shifted = Object.fromEntries(
+      Object.entries(inPlace).map(([branch, path]) => [
+        branch,
+        path.replace(/^\d+/, (i) => `${Number(i) + 1}`),
+      ]),
+    )
+    const jitted = this.engine.jit(f, { ...options, axes: [undefined, ...axes], inPlace: shifted })
+    this.#compiled.push(jitted as never)
+    return (...args) => jitted(this.params, ...args)
+  }
+
+  /** How many programs have been compiled. */
+  get compilations(): number {
+    return this.#compiled.reduce((sum, { compilations }) => sum + compilations, 0)
+  }
+
+  dispose(): void {
+    for (const program of this.#compiled) program.dispose()
+    this.#compiled.length = 0
+    this.#programs.clear()
+  }
+
+  [Symbol.dispose](): void {
+    this.dispose()
+  }
+}
+
+const functionIds = new WeakMap<object, number>()
+let nextFunction = 0
+
+/** Equal reads and the same edit functions share programs. */
+function tapKey({ read = [], edit = {} }: TapOptions): string {
+  const edits = Object.entries(edit).map(([site, f]) => {
+    if (!functionIds.has(f)) functionIds.set(f, nextFunction++)
+    return `${site}=${functionIds.get(f)}`
+  })
+  return `${read.join(',')};${edits.join(',')}`
+}

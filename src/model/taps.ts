@@ -1,0 +1,106 @@
+/**
+ * Taps: named sites of the forward pass where activations are read or edited. Names are those of
+ * TransformerLens. Reads and edits are declared before tracing, so they are part of the compiled graph.
+ */
+import type { Tensor } from '../array/index.ts'
+import type { DecoderSpec } from './spec.ts'
+
+export type Edit = (activation: Tensor) => Tensor
+
+export interface TapOptions {
+  /** Sites to read. */
+  readonly read?: readonly string[]
+  /** Site -> function from the activation to its replacement, which must have the same shape. */
+  readonly edit?: Readonly<Record<string, Edit>>
+}
+
+/** Shape legend of each site within a block; `T` positions, `H` heads, `K` key-value heads, `D` head size. */
+const blockSites = {
+  hook_resid_pre: 'batch T width',
+  'ln1.hook_normalized': 'batch T width',
+  'attn.hook_q': 'batch T H D',
+  'attn.hook_k': 'batch T K D',
+  'attn.hook_v': 'batch T K D',
+  'attn.hook_rot_q': 'batch T H D',
+  'attn.hook_rot_k': 'batch T K D',
+  'attn.hook_attn_scores': 'batch H T keys',
+  'attn.hook_pattern': 'batch H T keys',
+  'attn.hook_z': 'batch T H D',
+  'attn.hook_result': 'batch T H width',
+  hook_attn_out: 'batch T width',
+  hook_resid_mid: 'batch T width',
+  'ln2.hook_normalized': 'batch T width',
+  'mlp.hook_pre': 'batch T hidden',
+  'mlp.hook_pre_linear': 'batch T hidden',
+  'mlp.hook_post': 'batch T hidden',
+  hook_mlp_out: 'batch T width',
+  hook_resid_post: 'batch T width',
+} as const
+
+type BlockSite = keyof typeof blockSites
+
+/** Every site of a decoder with its shape legend, in the order of the forward pass. */
+export function sites(spec: DecoderSpec): Map<string, string> {
+  const rotary = spec.position.kind === 'rotary'
+  const has = (site: BlockSite): boolean =>
+    (site !== 'mlp.hook_pre_linear' || spec.ffn.kind === 'gated') && (!site.includes('hook_rot_') || rotary)
+  const map = new Map<string, string>([['hook_embed', 'batch T width']])
+  if (spec.position.kind === 'learned') map.set('hook_pos_embed', 'batch T width')
+  for (let layer = 0; layer < spec.layers; layer++)
+    for (const [site, legend] of Object.entries(blockSites))
+      if (has(site as BlockSite)) map.set(`blocks.${layer}.${site}`, legend)
+  map.set('ln_final.hook_normalized', 'batch T width')
+  map.set('logits', 'batch T vocab')
+  return map
+}
+
+/** The reads and edits of one trace. */
+export class Taps {
+  readonly values = new Map<string, Tensor>()
+  readonly #read: ReadonlySet<string>
+  readonly #edit: ReadonlyMap<string, Edit>
+  readonly #fired = new Set<string>()
+
+  /** Throws for a site that the decoder does not have. */
+  constructor(spec: DecoderSpec, options: TapOptions = {}) {
+    const known = sites(spec)
+    this.#read = new Set(options.read)
+    this.#edit = new Map(Object.entries(options.edit ?? {}))
+    for (const site of [...this.#read, ...this.#edit.keys()])
+      if (!known.has(site)) throw new Error(unknownSite(site, [...known.keys()]))
+  }
+
+  /** Whether a site is read or edited: what only a tap needs is not computed otherwise. */
+  wants(site: string): boolean {
+    return this.#read.has(site) || this.#edit.has(site)
+  }
+
+  /** Passes an activation through a site. */
+  at(site: string, activation: Tensor): Tensor {
+    this.#fired.add(site)
+    const edit = this.#edit.get(site)
+    const value = edit ? edit(activation) : activation
+    if (edit && `${value}` !== `${activation}`)
+      throw new Error(`the edit at '${site}' made ${value} of ${activation}; it must keep the type`)
+    if (this.#read.has(site)) this.values.set(site, value)
+    return value
+  }
+
+  /** Throws where a declared site was not passed: nothing that was asked for goes missing silently. */
+  finish(): Record<string, Tensor> {
+    for (const site of [...this.#read, ...this.#edit.keys()])
+      if (!this.#fired.has(site)) throw new Error(`the site '${site}' is not part of this forward pass`)
+    return Object.fromEntries(this.values)
+  }
+}
+
+function unknownSite(site: string, known: readonly string[]): string {
+  const block = /^blocks\.(\d+)\./.exec(site)
+  const layers = known.filter((name) => name.endsWith('.hook_resid_pre')).length
+  if (block && Number(block[1]) >= layers)
+    return `there is no site '${site}': the model has layers 0 to ${layers - 1}`
+  const words = (name: string): string[] => name.split(/[._]/)
+  const score = (name: string): number => words(name).filter((word) => words(site).includes(word)).length
+  const near = [...known].sort((a, b) => score(b) - score(a)).slice(0, 3)
+  return `there is no site '${site}'; did you mean ${near.map((name) => `'${name}'`).join(', ')}?`
+}

@@ -1,0 +1,163 @@
+/** Files, read by position and written whole or not at all. Everything that can go wrong is a FileError. */
+import { randomBytes } from 'node:crypto'
+import {
+  closeSync,
+  fsyncSync,
+  openSync,
+  readSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  statSync,
+  writeSync,
+} from 'node:fs'
+import { dirname } from 'node:path'
+
+/** What is wrong with a file, at which byte of it, and where there is one, the way out. */
+export class FileError extends Error {
+  override readonly name = 'FileError'
+  readonly file: string
+  readonly offset: number
+  readonly reason: string
+
+  constructor(file: string, offset: number, reason: string, hint?: string) {
+    super(`${file}: at byte ${offset}: ${reason}${hint === undefined ? '' : `. ${hint}`}`)
+    this.file = file
+    this.offset = offset
+    this.reason = reason
+  }
+}
+
+const explanations: Readonly<Record<string, string>> = {
+  ENOENT: 'no such file or folder',
+  EACCES: 'permission denied',
+  EISDIR: 'is a folder',
+  ENOTDIR: 'part of the path is not a folder',
+  ENOSPC: 'no space left on the device',
+}
+
+/** The result of a call to the operating system, whose errors become FileErrors. */
+function system<T>(file: string, offset: number, call: () => T): T {
+  try {
+    return call()
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    throw new FileError(file, offset, explanations[code ?? ''] ?? message)
+  }
+}
+
+/** Size and kind of what lies at a path; FileError if there is nothing. */
+export const stat = (path: string): Stats => system(path, 0, () => statSync(path))
+
+// Node refuses to read or write 2 GiB or more in one call.
+const chunk = 2 ** 30
+
+/** A regular file, open for reading; close it with `using`. */
+export class SourceFile {
+  readonly path: string
+  readonly size: number
+  readonly #descriptor: number
+
+  constructor(path: string) {
+    const found = stat(path)
+    if (!found.isFile()) throw new FileError(path, 0, found.isDirectory() ? 'is a folder' : 'is not a file')
+    this.path = path
+    this.size = found.size
+    this.#descriptor = system(path, 0, () => openSync(path, 'r'))
+  }
+
+  /** Exactly `length` bytes from `offset`, in an ArrayBuffer of their own. */
+  read(offset: number, length: number): Uint8Array<ArrayBuffer> {
+    if (offset + length > this.size)
+      throw this.error(
+        offset,
+        `needs ${length} bytes here, but the file ends at ${this.size}`,
+        'The file is cut short or damaged: fetch it again',
+      )
+    const bytes = system(
+      this.path,
+      offset,
+      () => new Uint8Array(Buffer.allocUnsafeSlow(length).buffer as ArrayBuffer),
+    )
+    for (let done = 0; done < length; ) {
+      const at = offset + done
+      const got = system(this.path, at, () =>
+        readSync(this.#descriptor, bytes, done, Math.min(chunk, length - done), at),
+      )
+      if (got === 0) throw this.error(at, 'the file was cut short while it was being read')
+      done += got
+    }
+    return bytes
+  }
+
+  error(offset: number, reason: string, hint?: string): FileError {
+    return new FileError(this.path, offset, reason, hint)
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#descriptor)
+  }
+}
+
+/** Appends bytes to a file being written. */
+export type Put = (bytes: ArrayBufferView) => void
+
+/**
+ * Writes a file so that at any moment `path` holds the old content or all of the new: into a temporary file
+ * beside it, flushed to the disk, then renamed. If `write` throws, the old content stays and nothing is left over.
+ */
+export function writeAtomic(path: string, write: (put: Put) => void): void {
+  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
+  let written = 0
+  const descriptor = system(path, 0, () => openSync(temporary, 'wx'))
+  const put: Put = ({ buffer, byteOffset, byteLength }) => {
+    const bytes = new Uint8Array(buffer, byteOffset, byteLength)
+    for (let done = 0; done < byteLength; ) {
+      const length = Math.min(chunk, byteLength - done)
+      const count = system(path, written, () => writeSync(descriptor, bytes, done, length))
+      done += count
+      written += count
+    }
+  }
+  try {
+    try {
+      write(put)
+      system(path, written, () => fsyncSync(descriptor))
+    } finally {
+      closeSync(descriptor)
+    }
+    system(path, 0, () => renameSync(temporary, path))
+  } catch (error) {
+    rmSync(temporary, { force: true })
+    throw error
+  }
+  if (process.platform !== 'win32') syncFolder(dirname(path))
+}
+
+/** Makes a rename in a folder durable. */
+function syncFolder(folder: string): void {
+  const descriptor = system(folder, 0, () => openSync(folder, 'r'))
+  try {
+    system(folder, 0, () => fsyncSync(descriptor))
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
+const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+/** The text of UTF-8 bytes from `start` to `end`; undefined if they are not valid UTF-8. */
+export function utf8(bytes: Buffer, start: number, end: number): string | undefined {
+  const text = bytes.toString('utf8', start, end)
+  if (!text.includes('\ufffd')) return text
+  // Either a replacement character that really stands there, or bytes that the lenient decoder replaced.
+  try {
+    return strict.decode(bytes.subarray(start, end))
+  } catch {
+    return undefined
+  }
+}
+
+/** A name as it appears in messages: quoted, control characters escaped, cut to 80 characters. */
+export const quote = (name: string): string =>
+  JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}...` : name)

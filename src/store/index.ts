@@ -1,0 +1,21 @@
+/** Files in and out: checkpoints in safetensors, GGUF and llama2.c's format. */
+export {
+  type Checkpoint,
+  elementCount,
+  FileError,
+  type PlainType,
+  readBytes,
+  readFloats,
+  type StorageType,
+  type TensorEntry,
+} from './checkpoint.ts'
+export { dequantize, type GgmlType, ggmlBlocks, quantize } from './ggml.ts'
+export { openGguf, readGgufMetadata } from './gguf.ts'
+export type { GgufPlain, GgufScalar, GgufValue } from './ggufTypes.ts'
+export { writeGguf } from './ggufWrite.ts'
+export { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from './half.ts'
+export { openLlama2c } from './llama2c.ts'
+export { openCheckpoint } from './open.ts'
+export { openSafetensors, type SafetensorsSource, writeSafetensors } from './safetensors.ts'
+export { openShards } from './shards.ts'
+export type { TensorSource } from './write.ts'
