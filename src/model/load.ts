@@ -193,8 +193,8 @@ function describeFiles(
   if (!existsSync(configFile))
     throw new Error(`${configFile}: missing; a model folder needs its configuration`)
   const config = readJson(configFile)
-  if (!isObject(config) || typeof config['model_type'] !== 'string')
+  if (!isObject(config) || typeof config.model_type !== 'string')
     throw new Error(`${configFile}: has no "model_type"`)
   const file = firstOf(folder, ['tokenizer.json'])
-  return { config, id: config['model_type'], tokenizer: () => (file ? loadTokenizer(folder) : undefined) }
+  return { config, id: config.model_type, tokenizer: () => (file ? loadTokenizer(folder) : undefined) }
 }

@@ -25,8 +25,9 @@ export interface EngineOptions {
   readonly spin?: boolean
 }
 
-/** Where the large constants of one model are. */
+/** Where the large constants of one model are. ONNX Runtime takes them from files or from memory, not both. */
 interface Constants {
+  readonly mapped: boolean
   readonly inMemory: ExternalData[]
   folder?: string | undefined
 }
@@ -64,7 +65,7 @@ export class Engine implements Compiler {
   }
 
   async compile(graph: Graph, name = 'program', options: CompileOptions = {}): Promise<Program> {
-    const constants: Constants = { inMemory: [] }
+    const constants: Constants = { mapped: this.runtime.mapsFiles && capturesFiles(graph), inMemory: [] }
     const { model, used, inPlace } = lower(graph, {
       name: name || 'program',
       provider: this.provider,
@@ -114,13 +115,15 @@ export class Engine implements Compiler {
     const { file } = storage
     const folder = file && dirname(file.path)
     // One model maps the files of one folder; constants from elsewhere are read into memory.
-    if (file && this.runtime.mapsFiles && (constants.folder ?? folder) === folder) {
+    if (file && constants.mapped && (constants.folder ?? folder) === folder) {
       constants.folder = folder
       return { location: basename(file.path), offset: file.offset, length: file.bytes }
     }
     const data: TypedArray = storage.read()
+    const raw = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
+    if (constants.mapped) return { raw }
     const path = `memory_${constants.inMemory.length}`
-    constants.inMemory.push({ path, data: new Uint8Array(data.buffer, data.byteOffset, data.byteLength) })
+    constants.inMemory.push({ path, data: raw })
     return { location: path, offset: 0, length: data.byteLength }
   }
 
@@ -162,6 +165,11 @@ export class Engine implements Compiler {
     }
   }
 }
+
+const capturesFiles = (graph: Graph): boolean =>
+  postOrder(graph.outputs.map(({ tensor }) => tensor)).some(
+    ({ source }) => source.kind === 'value' && source.storage.file !== undefined,
+  )
 
 /** Replaces concrete arrays by inputs, so that the same expression on other data is the same graph. */
 function lift(outputs: readonly Tensor[]): { graph: Graph; values: Tensor[] } {

@@ -99,14 +99,17 @@ export function checkTiling(
     const expected = align(end, alignment)
     if (tensor.offset !== expected) {
       const fault = tensor.offset < expected ? 'overlaps what is before it' : 'leaves a hole before it'
-      throw file.error(tensor.offset, `tensor ${quote(tensor.name)} ${fault}: byte ${expected} was expected`)
+      throw file.error(
+        Math.min(tensor.offset, file.size),
+        `tensor ${quote(tensor.name)} at byte ${tensor.offset} ${fault}: byte ${expected} was expected`,
+      )
     }
     end = tensor.offset + tensor.bytes
     if (end > file.size)
       throw file.error(
-        tensor.offset,
-        `tensor ${quote(tensor.name)} ends at byte ${end}, the file at ${file.size}`,
-        'The file is cut short or damaged: fetch it again',
+        file.size,
+        `the file ends before tensor ${quote(tensor.name)} does, at byte ${end}`,
+        'It is cut short or damaged: fetch it again',
       )
   }
   if (file.size > align(end, alignment))

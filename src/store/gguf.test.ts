@@ -71,7 +71,7 @@ describe("the gguf package's file (test/fixtures/store/make.py)", () => {
   test('copied with its metadata, it stays the same to the byte', () => {
     const copies = [...tensors.values()].map((entry) => ({ ...entry, data: () => readBytes(entry) }))
     writeGguf(path, readGgufMetadata(fixture), copies)
-    expect(readFileSync(path)).toEqual(readFileSync(fixture))
+    expect(readFileSync(path).equals(readFileSync(fixture))).toBe(true)
   })
 })
 
@@ -107,7 +107,7 @@ describe.skipIf(!shared('assets/models/stories260K'))('stories260K', () => {
       for (const entry of model.tensors.values()) {
         const twin = other.tensors.get(llama2cName(entry.name))!
         expect([entry.type, entry.shape]).toEqual([twin.type, twin.shape])
-        expect(readBytes(entry)).toEqual(readBytes(twin))
+        expect(Buffer.compare(readBytes(entry), readBytes(twin))).toBe(0)
       }
     },
   )
@@ -252,7 +252,7 @@ describe('openGguf refuses', () => {
     ['tensor "t" has the type 99, which is', 24, [...header(1, 0), ...tensor('t', [256], 99, 0)]],
     [
       'tensor "t" appears twice',
-      65,
+      57,
       [...header(2, 0), ...tensor('t', [1], 0, 0), ...tensor('t', [1], 0, 32), zeros(60)],
     ],
     [
@@ -261,14 +261,14 @@ describe('openGguf refuses', () => {
       [...header(1, 0), ...tensor('t', [16, 2], 8, 0), zeros(99)],
     ],
     ['is too large', 24, [...header(1, 0), ...tensor('t', [2 ** 40, 2 ** 40], 0, 0), zeros(99)]],
-    ['tensor "t" leaves a hole', 128, [...header(1, 0), ...tensor('t', [1], 0, 32), zeros(99)]],
-    ['tensor "t" leaves a hole', 97, [...header(1, 0), ...tensor('t', [1], 0, 1), zeros(99)]],
+    ['leaves a hole', 96, [...header(1, 0), ...tensor('t', [1], 0, 32), zeros(99)]],
+    ['leaves a hole', 65, [...header(1, 0), ...tensor('t', [1], 0, 1), zeros(99)]],
     [
-      'tensor "t" ends at byte 4196, the file at 164',
-      96,
+      'ends before tensor "t" does, at byte 4164',
+      156,
       [...header(1, 0), ...tensor('t', [1025], 0, 0), zeros(99)],
     ],
-    ['64 bytes follow the last tensor', 100, [...header(1, 0), ...tensor('t', [1], 0, 0), zeros(99)]],
+    ['88 bytes follow the last tensor', 68, [...header(1, 0), ...tensor('t', [1], 0, 0), zeros(99)]],
     ['is one of 3 parts of a model', 0, [...header(0, 1), ...split]],
   ])('%s', (reason, offset, parts) => {
     writeFileSync(path, Buffer.concat(parts))
@@ -281,7 +281,7 @@ describe('openGguf refuses', () => {
     const bytes = readFileSync(fixture)
     const { tensors } = openGguf(fixture)
     const last = [...tensors.values()].at(-1)!
-    for (let length = 0; length < bytes.length; length += length < 5000 ? 7 : 911) {
+    for (let length = 0; length < bytes.length; length += length < 2000 ? 13 : 1999) {
       writeFileSync(path, bytes.subarray(0, length))
       expect(failure(() => openGguf(path)).offset).toBeLessThanOrEqual(length)
     }

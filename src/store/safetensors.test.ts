@@ -61,10 +61,10 @@ describe('openSafetensors', () => {
     `"${name}":{"dtype":"U8","shape":[${end - begin}],"data_offsets":[${begin},${end}]${more}}`
 
   test.each<[reason: string, header: string, data: number, offset: number]>([
-    ['"a" overlaps what is before it', `{${u8('b', 0, 4)},${u8('a', 2, 6)}}`, 6, 8 + 105 + 2],
-    ['"a" leaves a hole before it', `{${u8('b', 0, 2)},${u8('a', 3, 6)}}`, 6, 8 + 105 + 3],
-    ['"a" leaves a hole before it', `{${u8('a', 1, 2)}}`, 2, 8 + 53 + 1],
-    ['"a" ends at byte 70, the file at 64', `{${u8('a', 0, 9)}}`, 3, 8 + 53],
+    ['overlaps what is before it', `{${u8('b', 0, 4)},${u8('a', 2, 6)}}`, 6, 8 + 105 + 2],
+    ['leaves a hole before it', `{${u8('b', 0, 2)},${u8('a', 3, 6)}}`, 6, 8 + 105 + 3],
+    ['leaves a hole before it', `{${u8('a', 1, 2)}}`, 2, 8 + 53 + 1],
+    ['ends before tensor "a" does, at byte 70', `{${u8('a', 0, 9)}}`, 3, 8 + 53 + 3],
     ['2 bytes follow the last tensor', `{${u8('a', 0, 1)}}`, 3, 8 + 53 + 1],
     ['key "a" appears twice', `{${u8('a', 0, 1)},${u8('a', 1, 2)}}`, 2, 8 + 53],
     ['key "dtype" appears twice', `{${u8('a', 0, 1, ',"dtype":"F32"')}}`, 1, 8 + 53 - 1],
@@ -81,7 +81,7 @@ describe('openSafetensors', () => {
       'a whole number from 0 to 2^53 - 1, found "9007199254740992"',
       '{"a":{"shape":[9007199254740992]}}',
       0,
-      22,
+      23,
     ],
     ['wanted ", found 1', '{"__metadata__":{"x":1}}', 0, 29],
     ['wanted {, found [', `{"a":${'['.repeat(1e5)}`, 0, 13],

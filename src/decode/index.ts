@@ -1,0 +1,13 @@
+/** Generation: the loop, its options, and the rules that shape it. */
+export {
+  type Completion,
+  type Context,
+  complete,
+  type FinishReason,
+  type GenerateEvent,
+  generate,
+  type Prompt,
+  promptTokens,
+} from './generate.ts'
+export { type GenerateOptions, generateSchema, parseOptions } from './options.ts'
+export * from './rules.ts'

@@ -1,0 +1,106 @@
+/** Sealed models: weights become constants of the programs, quantised if asked, and taps are fixed. */
+import { bytesPerElement, leaves, type Tensor, tensor } from '../array/index.ts'
+import { Model } from './model.ts'
+import { asRows, quantizeRows, stackRows } from './quantize.ts'
+import type { AttentionParams, DecoderParams, FfnParams, Linear, Matrix } from './spec.ts'
+import type { TapOptions } from './taps.ts'
+
+export type WeightFormat = 'f32' | 'int8' | 'int4'
+
+export interface SealOptions extends TapOptions {
+  /** `f32` weights stay in their file and are mapped; the others are rounded when sealing. */
+  readonly weights?: WeightFormat
+  /** Values that share a scale (int4, int8). */
+  readonly block?: number
+}
+
+const bitsOf = { int8: 8, int4: 4 } as const
+
+/**
+ * A model whose weights are part of its programs. Reads and edits given here hold in every pass; others are
+ * refused later. Matrices whose input axis does not divide into blocks stay f32; `weightBill` lists them.
+ */
+export function seal(model: Model, options: SealOptions = {}): Model {
+  const { weights = 'f32', block = 32, read = [], edit = {} } = options
+  if (model.sealed) throw new Error('this model is sealed already')
+  const common = { engine: model.engine, tokenizer: model.tokenizer, path: model.path, sealed: true }
+  const taps: TapOptions = { read: [...read], edit: { ...model.taps.edit, ...edit } }
+  if (weights === 'f32')
+    // Mapped weights are used where they lie; re-laying them would copy them.
+    return new Model({ ...common, spec: model.spec, params: model.params, taps, prepack: false })
+  const spec = { ...model.spec, layout: 'out-in' as const }
+  return new Model({ ...common, spec, params: quantizeParams(model, bitsOf[weights], block), taps })
+}
+
+function quantizeParams({ params, spec }: Model, bits: 4 | 8, block: number): DecoderParams {
+  const { layout } = spec
+  const round = (rows: Tensor): Matrix => {
+    const [out, inner] = rows.sizes as [number, number]
+    return inner % block === 0 ? quantizeRows(rows.data as Float32Array, [out, inner], { bits, block }) : rows
+  }
+  const rowsOf = ({ weight }: Linear): Tensor => {
+    if ('packed' in weight) throw new Error('these weights are quantised already')
+    return asRows(weight, layout)
+  }
+  const linear = (part: Linear): Linear => ({ weight: round(rowsOf(part)), bias: part.bias })
+  const stacked = (parts: readonly Linear[]): Linear => ({
+    weight: round(stackRows(parts.map(rowsOf))),
+    bias: joinBiases(parts),
+  })
+  const attention = (part: AttentionParams): AttentionParams => ({
+    qkv: 'qkv' in part ? linear(part.qkv) : stacked([part.q, part.k, part.v]),
+    o: linear(part.o),
+  })
+  const ffn = (part: FfnParams): FfnParams => {
+    const down = linear(part.down)
+    if ('gateUp' in part) return { gateUp: linear(part.gateUp), down }
+    return 'gate' in part ? { gateUp: stacked([part.gate, part.up]), down } : { up: linear(part.up), down }
+  }
+  return {
+    ...params,
+    blocks: params.blocks.map(({ ln1, attn, ln2, mlp }) => ({
+      ln1,
+      attn: attention(attn),
+      ln2,
+      mlp: ffn(mlp),
+    })),
+    // The embedding stays exact; a tied head is a rounded copy of it.
+    head: params.head ? linear(params.head) : { weight: round(params.embed) },
+  }
+}
+
+function joinBiases(parts: readonly Linear[]): Tensor | undefined {
+  const biases = parts.flatMap(({ bias }) => (bias ? [bias] : []))
+  if (biases.length === 0) return undefined
+  if (biases.length !== parts.length)
+    throw new Error('some of the joined projections have a bias, others not')
+  return tensor(Float32Array.from(biases.flatMap((bias) => [...(bias.data as Float32Array)])))
+}
+
+export interface WeightBill {
+  /** Bytes of all weights. */
+  readonly bytes: number
+  /** Bytes that a step of one token reads: of an embedding only a row, unless it is the head too. */
+  readonly bytesPerToken: number
+  /** Matrices that stay f32 in a rounded model, because blocks do not divide them. */
+  readonly kept: readonly string[]
+}
+
+/** What a model's weights cost. */
+export function weightBill({ params }: Model): WeightBill {
+  const entries = leaves(params)
+  const sizeOf = (tensor: Tensor): number =>
+    bytesPerElement[tensor.dtype] * tensor.sizes.reduce((a, b) => a * b, 1)
+  const total = (list: readonly [string, Tensor][]): number =>
+    list.reduce((sum, [, leaf]) => sum + sizeOf(leaf), 0)
+  const perRow = (path: string): boolean =>
+    path === 'positions' || (path === 'embed' && params.head !== undefined)
+  const rounded = entries.some(([path]) => path.endsWith('.packed'))
+  return {
+    bytes: total(entries),
+    bytesPerToken: total(entries.filter(([path]) => !perRow(path))),
+    kept: rounded
+      ? entries.flatMap(([path]) => (path.endsWith('.weight') && !path.includes('ln') ? [path] : []))
+      : [],
+  }
+}
