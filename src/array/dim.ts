@@ -27,7 +27,12 @@ export class SymbolicDim {
   }
 }
 
-export const symbol = (name: string): SymbolicDim => new SymbolicDim(new Map([[name, 1]]))
+/** A named size. The name must not look like a polynomial: `past+time` is the sum of two symbols. */
+export function symbol(name: string): SymbolicDim {
+  if (!/^[A-Za-z_][^\s+*]*$/.test(name))
+    throw new TypeError(`'${name}' cannot name an axis: names start with a letter and have no space, + or *`)
+  return new SymbolicDim(new Map([[name, 1]]))
+}
 
 /** The symbol's name if `dim` is one bare symbol. */
 export function symbolName(dim: Dim): string | undefined {
@@ -68,24 +73,46 @@ export function multiplyDims(a: Dim, b: Dim): Dim {
 
 /** Exact quotient, or undefined where the division does not come out even for every value of the symbols. */
 export function divideDims(a: Dim, b: Dim): Dim | undefined {
-  if (sameDim(a, b)) return 1
+  if (b === 0) return undefined
   if (b === 1) return a
-  if (typeof a === 'number' && typeof b === 'number') return b !== 0 && a % b === 0 ? a / b : undefined
-  const divisor = [...termsOf(b)]
-  if (divisor.length !== 1) return undefined
-  const [monomial, factor] = divisor[0]!
-  const quotient = new Map<string, number>()
-  for (const [key, x] of termsOf(a)) {
-    const symbols = key.split('*').filter(Boolean)
-    for (const name of monomial.split('*').filter(Boolean)) {
-      const at = symbols.indexOf(name)
-      if (at < 0) return undefined
-      symbols.splice(at, 1)
-    }
-    if (x % factor !== 0) return undefined
-    quotient.set(symbols.join('*'), x / factor)
+  if (typeof a === 'number' && typeof b === 'number') return a % b === 0 ? a / b : undefined
+  // Long division: each step removes the leading term, so the order of the rest falls until nothing is left.
+  const [monomial, factor] = leading(b)
+  let quotient: Dim = 0
+  let rest = a
+  while (rest !== 0) {
+    const [key, x] = leading(rest)
+    const left = without(key, monomial)
+    if (left === undefined || x % factor !== 0) return undefined
+    const term = fromTerms(new Map([[left, x / factor]]))
+    quotient = addDims(quotient, term)
+    rest = subtractDims(rest, multiplyDims(term, b))
   }
-  return fromTerms(quotient)
+  return quotient
+}
+
+const symbolsOf = (monomial: string): string[] => monomial.split('*').filter(Boolean)
+
+/** Monomials by degree, then alphabetically: an order that multiplication keeps. */
+function before(x: string, y: string): boolean {
+  const [a, b] = [symbolsOf(x), symbolsOf(y)]
+  if (a.length !== b.length) return a.length > b.length
+  const at = a.findIndex((name, i) => name !== b[i])
+  return at >= 0 && a[at]! < b[at]!
+}
+
+const leading = (dim: Dim): readonly [monomial: string, factor: number] =>
+  [...termsOf(dim)].reduce((best, term) => (before(term[0], best[0]) ? term : best))
+
+/** What is left of a monomial after division by another, if it comes out even. */
+function without(monomial: string, divisor: string): string | undefined {
+  const symbols = symbolsOf(monomial)
+  for (const name of symbolsOf(divisor)) {
+    const at = symbols.indexOf(name)
+    if (at < 0) return undefined
+    symbols.splice(at, 1)
+  }
+  return symbols.join('*')
 }
 
 export const sameDim = (a: Dim, b: Dim): boolean =>

@@ -29,6 +29,8 @@ export function fused<A extends object = Attributes>(
     ...(definition.overwrites && { overwrites: definition.overwrites }),
     onnx: (emitter, inputs, call) => definition.onnx?.(emitter, inputs, call),
   }
+  if (fusedOperations.has(definition.name))
+    throw new Error(`there are two fused operations called '${definition.name}'`)
   fusedOperations.set(definition.name, definition as unknown as FusedDefinition<never>)
   return (inputs, attributes) => {
     const expansion = definition.body(inputs, attributes)

@@ -1,7 +1,7 @@
 /** Reverse-mode differentiation, graph to graph: the result is more graph, so it can be differentiated again. */
-import { sameShape, showShape } from './dim.ts'
+import { sameShape } from './dim.ts'
 import { isFloat } from './dtype.ts'
-import type { Call, Op } from './op.ts'
+import { type Call, type Op, ShapeError } from './op.ts'
 import { apply, scalar, Tensor } from './tensor.ts'
 import { leaves, type Mapped, mapTree, unflatten } from './tree.ts'
 
@@ -50,8 +50,8 @@ export function backpropagate(
   const sums = new Map<Tensor, Tensor>()
   const accumulate = (node: Tensor, g: Tensor | undefined): void => {
     if (!g || !reached.has(node)) return
-    if (!sameShape(g.shape, node.shape))
-      throw new Error(`gradient of ${node} came out as ${showShape(g.shape)}: a rule is wrong`)
+    if (!sameShape(g.shape, node.shape) || g.dtype !== node.dtype)
+      throw new Error(`gradient of ${node} came out as ${g}: a rule is wrong`)
     const sum = sums.get(node)
     sums.set(node, sum ? sum.add(g) : g)
   }
@@ -99,8 +99,14 @@ export function vjp<P extends readonly unknown[], R>(
   const value = f(...inputs)
   return {
     value,
-    pullback: (cotangents) =>
-      unflatten(primals, backpropagate(list(value), list(cotangents), list(inputs))) as unknown as P,
+    pullback(cotangents) {
+      const [outputs, given] = [list(value), list(cotangents)]
+      const fits =
+        outputs.length === given.length && outputs.every((y, i) => sameShape(y.shape, given[i]!.shape))
+      if (!fits)
+        throw new ShapeError(`vjp: cotangents [${given.join(', ')}] of values [${outputs.join(', ')}]`)
+      return unflatten(primals, backpropagate(outputs, given, list(inputs))) as unknown as P
+    },
   }
 }
 
@@ -115,6 +121,7 @@ export function valueAndGrad<P, A extends readonly unknown[], R extends Tensor |
     const inputs = differentiable(params)
     const value = f(inputs, ...rest)
     const loss = value instanceof Tensor ? value : (value as readonly [Tensor, unknown])[0]
+    if (!isFloat(loss.dtype)) throw new TypeError(`grad needs a loss of floats, got ${loss}`)
     if (loss.rank !== 0) throw new Error(`grad needs a scalar loss, got ${loss}; take its sum or mean`)
     const grads = backpropagate([loss], [scalar(1, loss.dtype)], list(inputs))
     return [value, unflatten(params, grads)]
@@ -135,14 +142,17 @@ export function grad<P, A extends readonly unknown[]>(
  */
 export function checkpoint<P extends readonly unknown[], R>(f: (...primals: P) => R): (...primals: P) => R {
   return (...primals) => {
-    const arguments_ = list(primals)
     const before = scalar(0).id
-    let result = f(...primals)
+    // Arguments under new identities: a tensor that is an argument may be captured as well.
+    const own = mapTree(primals, (leaf) => leaf.identity())
+    const arguments_ = list(own)
+    let result = f(...(own as unknown as P))
     const expansion = list(result)
     const captured = freeTensors(expansion, before, new Set(arguments_))
     const inputs = [...arguments_, ...captured]
     const op: Op<object> = {
       name: 'checkpoint',
+      transparent: true,
       shape: () => expansion.map(({ shape, dtype }) => ({ shape, dtype })),
       onnx: () => undefined,
       grad(seeds, { inputs }) {
@@ -169,7 +179,8 @@ function freeTensors(outputs: readonly Tensor[], before: number, known: Readonly
     if (seen.has(node)) continue
     seen.add(node)
     if (node.id < before) {
-      if (isFloat(node.dtype) && node.source.kind !== 'value') free.push(node)
+      const literal = node.source.kind === 'value' && node.source.literal
+      if (isFloat(node.dtype) && !literal) free.push(node)
     } else if (node.source.kind === 'call') {
       const { call, index } = node.source
       stack.push(...call.inputs)

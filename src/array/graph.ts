@@ -1,5 +1,5 @@
 /** Graphs: what a traced function became. Walking, resolving fused operations, printing. */
-import { showShape } from './dim.ts'
+import { type Dim, showShape, subtractDims } from './dim.ts'
 import type { Call } from './op.ts'
 import type { Tensor } from './tensor.ts'
 
@@ -81,6 +81,42 @@ function internalCalls(call: Call): Call[] {
   return [...found]
 }
 
+/** A size that must not be negative when the program runs. */
+export interface SizeCondition {
+  readonly dim: Dim
+  readonly text: string
+}
+
+/**
+ * What cannot be known while tracing: whether slices of symbolic axes stay inside them, and whether sizes with
+ * a minus come out as sizes. ONNX would cut a slice short, and wrong numbers could follow.
+ */
+export function conditionsOf(graph: Graph): SizeCondition[] {
+  const conditions = new Map<string, SizeCondition>()
+  const require = (dim: Dim, text: string): void => {
+    const unsure = typeof dim === 'number' ? dim < 0 : [...dim.terms.values()].some((factor) => factor < 0)
+    if (unsure && !conditions.has(`${dim}`)) conditions.set(`${dim}`, { dim, text })
+  }
+  const outputs = graph.outputs.map(({ tensor }) => tensor)
+  for (const node of postOrder(outputs, (call) => call.expansion !== undefined)) {
+    const call = callOf(node)
+    if (!call) continue
+    for (const dim of node.shape) require(dim, `${call.op.name}: ${node} has a negative size`)
+    const { start, end } = call.attributes as { start?: Dim; end?: Dim }
+    if (call.op.name !== 'slice' || start === undefined || end === undefined) continue
+    const [x] = call.inputs
+    const text = `slice: ${start} to ${end} is outside ${x}`
+    require(start, text)
+    require(subtractDims(x!.shape[(call.attributes as unknown as { axis: number }).axis]!, end), text)
+  }
+  return [...conditions.values()]
+}
+
+/** Calls that stand for nothing but their body. */
+export const transparent = (call: Call): boolean => call.op.transparent === true
+
+const showNumber = (value: number): string => (Object.is(value, -0) ? '-0' : `${value}`)
+
 const showAttributes = (attributes: object): string => {
   const shown = Object.entries(attributes).flatMap(([key, value]) =>
     value === undefined || value === false
@@ -111,16 +147,25 @@ export function printGraph(graph: Graph): string {
         : source.kind === 'call'
           ? `%${next++}`
           : source.literal
-            ? `${tensor.data[0]}`
+            ? showNumber(tensor.item())
             : `constant${constants++}:${tensor}`
     names.set(tensor, text)
     return text
   }
   const seen = new Set<Call>()
-  for (const node of postOrder(graph.outputs.map(({ tensor }) => tensor))) {
+  for (const node of postOrder(
+    graph.outputs.map(({ tensor }) => tensor),
+    transparent,
+  )) {
     const call = callOf(node)
     if (!call || seen.has(call)) continue
     seen.add(call)
+    if (transparent(call)) {
+      call.outputs.forEach((output, i) => {
+        names.set(output, name(call.expansion![i]!))
+      })
+      continue
+    }
     const inputs = call.inputs.map(name).join(', ')
     const outputs = call.outputs.map(name).join(', ')
     lines.push(

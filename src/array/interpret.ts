@@ -1,6 +1,7 @@
 /** The reference interpreter: runs a graph in plain JavaScript and float64. For tests; slow on purpose. */
-import { type Bindings, evaluateShape, symbolName } from './dim.ts'
-import { callOf, type Graph, postOrder } from './graph.ts'
+import { type Bindings, evaluateDim, evaluateShape, symbolName } from './dim.ts'
+import { decode } from './dtype.ts'
+import { callOf, conditionsOf, type Graph, postOrder } from './graph.ts'
 import type { NdArray } from './op.ts'
 import type { Tensor } from './tensor.ts'
 
@@ -10,6 +11,7 @@ export function bindSymbols(
   shapes: readonly (readonly number[])[],
 ): Map<string, number> {
   const bindings = new Map<string, number>()
+  const sums: (() => void)[] = []
   for (const [i, { name, tensor }] of inputs.entries()) {
     const given = shapes[i]
     const fail = (why: string): Error =>
@@ -18,13 +20,19 @@ export function bindSymbols(
     for (const [axis, dim] of tensor.shape.entries()) {
       const size = given[axis]!
       const symbol = symbolName(dim)
-      if (symbol === undefined) {
+      if (typeof dim === 'number') {
         if (dim !== size) throw fail('')
-      } else if ((bindings.get(symbol) ?? size) !== size)
+      } else if (symbol === undefined)
+        sums.push(() => {
+          const expected = evaluateDim(dim, bindings)
+          if (size !== expected) throw fail(`: '${dim}' is ${expected}`)
+        })
+      else if ((bindings.get(symbol) ?? size) !== size)
         throw fail(`: '${symbol}' is ${bindings.get(symbol)} elsewhere`)
       else bindings.set(symbol, size)
     }
   }
+  for (const check of sums) check()
   return bindings
 }
 
@@ -34,6 +42,8 @@ export function interpret(graph: Graph, inputs: readonly NdArray[]): NdArray[] {
     graph.inputs,
     inputs.map(({ shape }) => shape),
   )
+  for (const { dim, text } of conditionsOf(graph))
+    if (evaluateDim(dim, bindings) < 0) throw new RangeError(text)
   const values = new Map<Tensor, NdArray>()
   graph.inputs.forEach(({ tensor }, i) => {
     values.set(tensor, inputs[i]!)
@@ -44,7 +54,8 @@ export function interpret(graph: Graph, inputs: readonly NdArray[]): NdArray[] {
     const { source } = node
     if (source.kind === 'input') throw new Error(`'${source.name}' is used but is no input of the graph`)
     if (source.kind === 'value') {
-      values.set(node, { shape: node.sizes, data: Float64Array.from(node.data, Number) })
+      const elements = Array.from(node.data as Iterable<number | bigint>, (item) => decode(item, node.dtype))
+      values.set(node, { shape: node.sizes, data: Float64Array.from(elements) })
       continue
     }
     const call = callOf(node)!

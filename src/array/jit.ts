@@ -1,5 +1,5 @@
 /** Tracing functions over trees and compiling them once for all sizes of their named axes. */
-import { type Dim, symbol } from './dim.ts'
+import { type Dim, sameShape, symbol } from './dim.ts'
 import type { Graph } from './graph.ts'
 import { placeholder, type Tensor } from './tensor.ts'
 import { leaves, type Mapped, mapTree, unflatten } from './tree.ts'
@@ -43,8 +43,12 @@ const isNames = (axes: Axes): axes is AxisNames =>
 
 function namesAt(axes: Axes | undefined, path: readonly string[]): AxisNames | undefined {
   if (axes === undefined || isNames(axes)) return axes
-  const [key, ...rest] = path
-  return key === undefined ? undefined : namesAt((axes as Record<string, Axes>)[key], rest)
+  // A key may have dots of its own, as the names of weights do.
+  for (let length = 1; length <= path.length; length++) {
+    const key = path.slice(0, length).join('.')
+    if (Object.hasOwn(axes, key)) return namesAt((axes as Record<string, Axes>)[key], path.slice(length))
+  }
+  return undefined
 }
 
 /** The type of an argument's leaf under the options' axis names. */
@@ -93,6 +97,9 @@ function pairs(
       const from = inputs.findIndex((input) => input.name === path)
       if (from < 0)
         throw new Error(`inPlace: the result '${name}' has no counterpart '${path}' in the arguments`)
+      const [given, result] = [inputs[from]!.tensor, outputs[i]!.tensor]
+      if (!sameShape(given.shape, result.shape) || given.dtype !== result.dtype)
+        throw new Error(`inPlace: the result '${name}' is ${result}, the argument '${path}' is ${given}`)
       map.set(i, from)
     })
     if (map.size === before) throw new Error(`inPlace: the result has no branch '${branch}'`)
@@ -129,7 +136,11 @@ export function jit<A extends readonly unknown[], R>(
     let compiled = programs.get(key)
     if (!compiled) {
       const { graph, result } = trace(f, args, options)
-      compiled = compiler.compile(graph, options.name ?? f.name).then((program) => ({ program, result }))
+      // The structure of the result, without its tensors: they hold the graph and all that it captured.
+      const structure = mapTree(result, (leaf, path) => placeholder(path, leaf.shape, leaf.dtype)) as R
+      compiled = compiler
+        .compile(graph, options.name ?? f.name)
+        .then((program) => ({ program, result: structure }))
       programs.set(key, compiled)
       // A program that failed to compile is tried again, and reported again, at the next call.
       compiled.catch(() => programs.delete(key))

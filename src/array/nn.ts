@@ -1,8 +1,8 @@
 /** Functions of neural networks. Each has a composed body; providers with a fused operator use that instead. */
 import { isFloat } from './dtype.ts'
 import { fused } from './fused.ts'
-import { ShapeError } from './op.ts'
-import type { Tensor } from './tensor.ts'
+import { type Emitter, ShapeError, type Value } from './op.ts'
+import { size, type Tensor } from './tensor.ts'
 
 const softmaxCall = fused<{ axis: number }>({
   name: 'softmax',
@@ -67,19 +67,40 @@ const layerNormCall = fused<{ epsilon: number }>({
     const scaled = centred.mul(inverse).mul(weight!)
     return [bias ? scaled.add(bias) : scaled, mean, inverse]
   },
+  // The statistics have cotangents only in derivatives of the derivative.
   grad: ([g, gMean, gInverse], { inputs: [x, weight, bias], outputs: [, mean, inverse] }) => {
-    if (gMean || gInverse) throw new Error('layerNorm: its statistics are not differentiable outputs')
     const normal = x!.sub(mean!).mul(inverse!)
-    const scaled = g!.mul(weight!)
+    const scaled = g?.mul(weight!)
     const dx = scaled
-      .sub(scaled.mean(-1, { keep: true }))
+      ?.sub(scaled.mean(-1, { keep: true }))
       .sub(normal.mul(scaled.mul(normal).mean(-1, { keep: true })))
       .mul(inverse!)
-    return [dx, g!.mul(normal).sumTo(weight!.shape), bias && g!.sumTo(bias.shape)]
+    const throughMean = gMean && perElement(gMean, x!).broadcastTo(x!.shape)
+    return [
+      total(dx, throughMean, gInverse && throughInverse(gInverse, x!, normal, inverse!)),
+      g?.mul(normal).sumTo(weight!.shape),
+      bias && g?.sumTo(bias.shape),
+    ]
   },
-  onnx: (e, inputs, { attributes: { epsilon } }) =>
-    e.nodes('LayerNormalization', inputs, 3, { axis: -1, epsilon: { float: epsilon } }),
+  // In double precision the operator would keep its statistics in single.
+  onnx: (e, inputs, { inputs: [x], attributes: { epsilon } }) =>
+    x!.dtype === 'f32'
+      ? e.nodes('LayerNormalization', inputs, 3, { axis: -1, epsilon: { float: epsilon } })
+      : undefined,
 })
+
+/** A cotangent of a mean over the last axis of `x`, as that of each element. */
+function perElement(g: Tensor, x: Tensor): Tensor {
+  const count = x.shape.at(-1)!
+  return typeof count === 'number' ? g.mul(1 / count) : g.div(size(count, g.dtype))
+}
+
+/** Cotangent of x from that of r = 1 / sqrt(mean(c²) + epsilon), where c is x or x - mean and normal = c r. */
+const throughInverse = (g: Tensor, x: Tensor, normal: Tensor, inverse: Tensor): Tensor =>
+  perElement(g.mul(inverse).mul(inverse).neg(), x).mul(normal)
+
+const total = (...terms: (Tensor | undefined)[]): Tensor | undefined =>
+  terms.reduce((sum, term) => (sum && term ? sum.add(term) : (sum ?? term)))
 
 /** (x - mean) / sqrt(variance + epsilon) * weight + bias over the last axis (Ba et al. 2016). */
 export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor | undefined, epsilon: number): Tensor {
@@ -93,11 +114,11 @@ const rmsNormCall = fused<{ epsilon: number }>({
     return [x!.mul(inverse).mul(weight!), inverse]
   },
   grad: ([g, gInverse], { inputs: [x, weight], outputs: [, inverse] }) => {
-    if (gInverse) throw new Error('rmsNorm: its statistics are not differentiable outputs')
     const normal = x!.mul(inverse!)
-    const scaled = g!.mul(weight!)
-    const dx = scaled.sub(normal.mul(scaled.mul(normal).mean(-1, { keep: true }))).mul(inverse!)
-    return [dx, g!.mul(normal).sumTo(weight!.shape)]
+    const scaled = g?.mul(weight!)
+    const dx = scaled?.sub(normal.mul(scaled.mul(normal).mean(-1, { keep: true }))).mul(inverse!)
+    const through = gInverse && throughInverse(gInverse, x!, normal, inverse!)
+    return [total(dx, through), g?.mul(normal).sumTo(weight!.shape)]
   },
   onnx: (e, inputs, { inputs: [x], attributes: { epsilon } }) =>
     x!.dtype === 'f32'
@@ -108,6 +129,57 @@ const rmsNormCall = fused<{ epsilon: number }>({
 /** x / sqrt(mean(x²) + epsilon) * weight over the last axis (Zhang and Sennrich 2019). */
 export const rmsNorm = (x: Tensor, weight: Tensor, epsilon: number): Tensor =>
   rmsNormCall([x, weight], { epsilon })[0]!
+
+/** The operator that adds two arrays and normalises the sum; it broadcasts nothing. */
+function skipNorm(name: string, e: Emitter, inputs: readonly Value[], epsilon: number): Value[] {
+  const attributes = { epsilon: { float: epsilon } }
+  const [normal, , , sum] = e.nodes(name, inputs, 4, attributes, 'com.microsoft')
+  return [normal!, sum!]
+}
+
+const addRmsNormCall = fused<{ epsilon: number }>({
+  name: 'addRmsNorm',
+  body: ([x, update, weight], { epsilon }) => {
+    const sum = x!.add(update!)
+    return [rmsNorm(sum, weight!, epsilon), sum]
+  },
+  onnx: (e, inputs, { inputs: [x], attributes: { epsilon } }) =>
+    x!.dtype === 'f32' ? skipNorm('SkipSimplifiedLayerNormalization', e, inputs, epsilon) : undefined,
+})
+
+/** x + update, and its RMS norm. */
+export function addRmsNorm(
+  x: Tensor,
+  update: Tensor,
+  weight: Tensor,
+  epsilon: number,
+): { sum: Tensor; normal: Tensor } {
+  const [normal, sum] = addRmsNormCall([x, update, weight], { epsilon })
+  return { sum: sum!, normal: normal! }
+}
+
+const addLayerNormCall = fused<{ epsilon: number }>({
+  name: 'addLayerNorm',
+  body: ([x, update, weight, bias], { epsilon }) => {
+    const sum = x!.add(update!)
+    return [layerNorm(sum, weight!, bias, epsilon), sum]
+  },
+  onnx: (e, inputs, { inputs: [x], attributes: { epsilon } }) =>
+    x!.dtype === 'f32' ? skipNorm('SkipLayerNormalization', e, inputs, epsilon) : undefined,
+})
+
+/** x + update, and its layer norm. */
+export function addLayerNorm(
+  x: Tensor,
+  update: Tensor,
+  weight: Tensor,
+  bias: Tensor | undefined,
+  epsilon: number,
+): { sum: Tensor; normal: Tensor } {
+  const inputs = bias ? [x, update, weight, bias] : [x, update, weight]
+  const [normal, sum] = addLayerNormCall(inputs, { epsilon })
+  return { sum: sum!, normal: normal! }
+}
 
 // x Φ(x) with Φ approximated: 0.5 (1 + tanh u) = sigmoid(2u), 2u = x (a + b x²).
 const a = 2 * Math.sqrt(2 / Math.PI)
@@ -133,7 +205,8 @@ const geluCall = fused<{ approximate: 'none' | 'tanh' }>({
       .mul(1 / Math.sqrt(2 * Math.PI))
     return [g!.mul(x!.mul(Math.SQRT1_2).erf().mul(0.5).add(0.5).add(density))]
   },
-  onnx: (e, [x], { attributes: { approximate } }) => [e.node('Gelu', [x!], { approximate })],
+  onnx: (e, [x], { inputs: [input], attributes: { approximate } }) =>
+    input!.dtype === 'f64' ? undefined : [e.node('Gelu', [x!], { approximate })],
 })
 
 /** Gaussian error linear unit, exact or with GPT-2's tanh approximation (Hendrycks and Gimpel 2016). */

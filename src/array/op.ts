@@ -78,6 +78,8 @@ export interface Op<A = Attributes> {
     | 'none'
     | 'body'
     | ((cotangents: readonly (Tensor | undefined)[], call: Call<A>) => readonly (Tensor | undefined)[])
+  /** The operation is no more than its body: two calls may have different bodies. Its body is what is printed. */
+  readonly transparent?: boolean
   /** Inputs that an output may overwrite when the fused operator runs: output index -> input index. */
   readonly overwrites?: Readonly<Record<number, number>>
   /** Emits ONNX nodes. A fused operation may answer undefined: not on this provider; its body is emitted. */

@@ -13,20 +13,21 @@ interface QuantizedAttributes {
   readonly block: number
 }
 
-/** packed u8 [N, blocks, block * bits / 8], scales f32 [N, blocks] -> f32 [N, blocks * block] */
+/** packed u8 [..., blocks, block * bits / 8], scales f32 [..., blocks] -> f32 [..., blocks * block] */
 export function dequantize(packed: Tensor, scales: Tensor, { bits, block }: QuantizedAttributes): Tensor {
-  const [rows, blocks] = packed.shape as [number, number]
+  const rows = packed.shape.slice(0, -2)
+  const blocks = packed.shape.at(-2) as number
   const bytes = packed.cast('i32')
   const values =
     bits === 8
       ? bytes
       : concat([bytes.mod(16).expandDims(-1), bytes.div(16).expandDims(-1)], -1).reshape([
-          rows,
+          ...rows,
           blocks,
           block,
         ])
   const centred = values.cast('f32').sub(2 ** (bits - 1))
-  return centred.mul(scales.expandDims(-1)).reshape([rows, blocks * block])
+  return centred.mul(scales.expandDims(-1)).reshape([...rows, blocks * block])
 }
 
 const matmulCall = fused<QuantizedAttributes>({
@@ -55,12 +56,22 @@ const matmulCall = fused<QuantizedAttributes>({
   },
 })
 
+/** Block size and bits that a packed matrix has for rows of `inner` values. */
+function layoutOf(packed: Tensor, inner: number): QuantizedAttributes {
+  const [, blocks, bytes] = packed.shape as [number, number, number]
+  const block = inner / blocks
+  return { block, bits: (bytes * 8) / block }
+}
+
+/** Rows of a quantised matrix [N, width] by i32 indices: f32 [..., width]. Only those rows are unpacked. */
+export const quantizedRows = (packed: Tensor, scales: Tensor, indices: Tensor, width: number): Tensor =>
+  dequantize(packed.gather(indices), scales.gather(indices), layoutOf(packed, width))
+
 /** x [..., K] times a quantised matrix [N, K], transposed: [..., N]. */
 export function quantizedMatmul(x: Tensor, packed: Tensor, scales: Tensor): Tensor {
-  const [rows, blocks, bytes] = packed.shape as [number, number, number]
+  const [rows, blocks] = packed.shape as [number, number]
   const inner = x.shape.at(-1)
   if (typeof inner !== 'number' || inner % blocks !== 0)
     throw new ShapeError(`quantizedMatmul: ${x} does not fit ${rows} rows of ${blocks} blocks`)
-  const block = inner / blocks
-  return matmulCall([x, packed, scales], { bits: (bytes * 8) / block, block })[0]!
+  return matmulCall([x, packed, scales], layoutOf(packed, inner))[0]!
 }

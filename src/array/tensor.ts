@@ -15,7 +15,7 @@ import {
   showShape,
   sizeOf,
 } from './dim.ts'
-import { type DType, isFloat, type TypedArray, typedArray } from './dtype.ts'
+import { type DType, decode, encode, isFloat, type TypedArray, typedArray } from './dtype.ts'
 import type { Attributes, Aval, Call, Op } from './op.ts'
 import { ShapeError } from './op.ts'
 import { type PrimitiveAttributes, type PrimitiveName, primitives } from './primitives/index.ts'
@@ -239,6 +239,8 @@ export class Tensor implements Aval {
   /** A new axis of size 1 before `axis` (-1: at the end). */
   expandDims(axis: number): Tensor {
     const at = axis < 0 ? this.rank + 1 + axis : axis
+    if (!Number.isInteger(at) || at < 0 || at > this.rank)
+      throw new ShapeError(`expandDims: axis ${axis} outside shape ${showShape(this.shape)}`)
     return this.reshape(this.shape.toSpliced(at, 0, 1))
   }
   /** Elements `start` to `end` (exclusive) of an axis; negative numbers count from its end. */
@@ -251,8 +253,11 @@ export class Tensor implements Aval {
       ? this
       : primitive('slice', [this], { axis: at, start: from, end: to })
   }
-  /** Equal or given parts of an axis. */
+  /** Parts of an axis, of given sizes that add up to its own. */
   split(axis: number, sizes: readonly Dim[]): Tensor[] {
+    const whole = this.shape[this.axis(axis)]!
+    if (!sameDim(sizes.reduce(addDims, 0), whole))
+      throw new ShapeError(`split: [${sizes.join(', ')}] do not add up to ${whole}, axis ${axis} of ${this}`)
     let start: Dim = 0
     return sizes.map((length) => {
       const end = addDims(start, length)
@@ -333,7 +338,7 @@ export class Tensor implements Aval {
   /** The only element of a concrete one-element tensor. */
   item(): number {
     if (this.data.length !== 1) throw new Error(`item: ${this} has ${this.data.length} elements`)
-    return Number(this.data[0])
+    return decode(this.data[0]!, this.dtype)
   }
   /** The shape of a concrete tensor, in numbers. */
   get sizes(): readonly number[] {
@@ -378,14 +383,21 @@ function primitive<P extends PrimitiveName>(
   return apply(primitives[name] as unknown as Op<PrimitiveAttributes[P]>, inputs, attributes)[0]!
 }
 
-/** A concrete tensor over `data` (not copied). The dtype follows from the array's type: Uint8Array is u8. */
+/**
+ * A concrete tensor over `data` (not copied), or of the numbers in a plain array. The dtype follows from the
+ * array's type: Uint8Array is u8.
+ */
 export function tensor(
   data: TypedArray | readonly number[],
   shape?: readonly number[],
   dtype?: DType,
 ): Tensor {
   const type = dtype ?? (isTypedArray(data) ? dtypeOf(data) : 'f32')
-  const array = isTypedArray(data) ? data : fill(typedArray(type, data.length), data)
+  const array = isTypedArray(data) ? data : typedArray(type, data.length)
+  if (!isTypedArray(data))
+    data.forEach((value, i) => {
+      array[i] = encode(value, type) as never
+    })
   return fromStorage(new HostStorage(type, shape ?? [array.length], array))
 }
 
@@ -394,7 +406,9 @@ export const fromStorage = (storage: Storage): Tensor =>
 
 /** A scalar that belongs to the program text. */
 export function scalar(value: number, dtype: DType = 'f32'): Tensor {
-  const storage = new HostStorage(dtype, [], fill(typedArray(dtype, 1), [value]))
+  const data = typedArray(dtype, 1)
+  data[0] = encode(value, dtype) as never
+  const storage = new HostStorage(dtype, [], data)
   return new Tensor([], dtype, { kind: 'value', storage, literal: true })
 }
 
@@ -428,16 +442,6 @@ function dtypeOf(data: TypedArray): DType {
   if (data instanceof Uint8Array) return 'u8'
   if (data instanceof Int8Array) return 'i8'
   throw new TypeError('a Uint16Array holds f16 or bf16: say which')
-}
-
-function fill(array: TypedArray, values: readonly number[]): TypedArray {
-  if (array instanceof BigInt64Array)
-    values.forEach((value, i) => {
-      array[i] = BigInt(value)
-    })
-  else if (array instanceof Uint16Array) throw new TypeError('f16 and bf16 values are given as 16-bit words')
-  else array.set(values)
-  return array
 }
 
 export type { Attributes }

@@ -10,15 +10,22 @@ export type Mapped<T, Leaf> = T extends Tensor
     ? { [K in keyof T]: Mapped<T[K], Leaf> }
     : T
 
-const isBranch = (tree: unknown): tree is Readonly<Record<string, unknown>> =>
-  typeof tree === 'object' && tree !== null && !(tree instanceof Tensor)
+/** A plain object or an array. The contents of a Map, for example, would be passed over in silence. */
+function isBranch(tree: unknown): tree is Readonly<Record<string, unknown>> {
+  if (typeof tree !== 'object' || tree === null || tree instanceof Tensor) return false
+  const prototype: unknown = Object.getPrototypeOf(tree)
+  return Array.isArray(tree) || prototype === Object.prototype || prototype === null
+}
+
+const kindOf = (value: unknown): string =>
+  value === null ? 'null' : typeof value === 'object' ? value.constructor.name : typeof value
 
 /** Leaves with their paths (`blocks.0.attn.q`), in insertion order. `undefined` branches are left out. */
 export function leaves(tree: unknown, path = ''): [path: string, leaf: Tensor][] {
   if (tree === undefined) return []
   if (tree instanceof Tensor) return [[path, tree]]
   if (!isBranch(tree))
-    throw new TypeError(`a tree holds tensors, objects and arrays; at '${path}' there is a ${typeof tree}`)
+    throw new TypeError(`a tree holds tensors, objects and arrays; at '${path}' there is a ${kindOf(tree)}`)
   return Object.entries(tree).flatMap(([key, child]) => leaves(child, path ? `${path}.${key}` : key))
 }
 
@@ -31,7 +38,7 @@ export function mapTree<T, Leaf = Tensor>(
   if (tree === undefined) return undefined as Mapped<T, Leaf>
   if (tree instanceof Tensor) return f(tree, path) as Mapped<T, Leaf>
   if (!isBranch(tree))
-    throw new TypeError(`a tree holds tensors, objects and arrays; at '${path}' there is a ${typeof tree}`)
+    throw new TypeError(`a tree holds tensors, objects and arrays; at '${path}' there is a ${kindOf(tree)}`)
   const entries = Object.entries(tree).map(
     ([key, child]) => [key, mapTree(child, f, path ? `${path}.${key}` : key)] as const,
   )

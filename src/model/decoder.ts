@@ -2,9 +2,9 @@
 import { iota, scalar, size, type Tensor } from '../array/index.ts'
 import { attention, cacheMask, type LayerCache, type Place } from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
-import { linear, norm, project } from './parts/linear.ts'
+import { addNorm, linear, lookUp, norm, project } from './parts/linear.ts'
 import type { RotaryTable } from './parts/position.ts'
-import type { DecoderParams, DecoderSpec } from './spec.ts'
+import type { DecoderParams, DecoderSpec, Norm } from './spec.ts'
 import type { Taps } from './taps.ts'
 
 /** Past keys and values, one entry a layer. */
@@ -55,29 +55,70 @@ export function forward(
   taps: Taps,
 ): ForwardOutput {
   const place = placeOf(input, rotary)
-  let residual = taps.at('hook_embed', params.embed.gather(input.tokens))
+  let residual = taps.at('hook_embed', lookUp(params.embed, input.tokens, spec.width))
   if (params.positions) {
     const table = params.positions
     const learned = input.past ? table.gather(place.positions) : table.slice(0, 0, input.tokens.shape[1]!)
     residual = residual.add(taps.at('hook_pos_embed', learned.broadcastTo(residual.shape)))
   }
 
+  // The last part's output, not yet added to the residual: sum and norm are one operator unless a tap looks
+  // in between.
+  let update: Tensor | undefined
+  const settle = (...sites: readonly string[]): void => {
+    if (update) residual = residual.add(update)
+    update = undefined
+    for (const site of sites) residual = taps.at(site, residual)
+  }
+  const normed = (params: Norm, ...sites: readonly string[]): Tensor => {
+    if (!update || sites.some((site) => taps.wants(site))) {
+      settle(...sites)
+      return norm(residual, params, spec.norm)
+    }
+    const joined = addNorm(residual, update, params, spec.norm)
+    residual = joined.sum
+    update = undefined
+    return joined.normal
+  }
+  /** Goes on with the wanted rows only. */
+  const narrow = (at: Tensor): void => {
+    residual = rowsAt(residual, at)
+    update = update && rowsAt(update, at)
+  }
+
   const cache: LayerCache[] = []
+  let incoming: readonly string[] = []
   params.blocks.forEach((block, layer) => {
     const site = `blocks.${layer}`
-    residual = taps.at(`${site}.hook_resid_pre`, residual)
-    const normal = taps.at(`${site}.ln1.hook_normalized`, norm(residual, block.ln1, spec.norm))
-    const attended = attention(spec, block.attn, normal, place, input.past?.cache[layer], taps, site)
+    const normal = normed(block.ln1, ...incoming, `${site}.hook_resid_pre`)
+    const attended = attention(
+      spec,
+      block.attn,
+      taps.at(`${site}.ln1.hook_normalized`, normal),
+      place,
+      input.past?.cache[layer],
+      taps,
+      site,
+    )
     if (attended.cache) cache.push(attended.cache)
-    residual = residual.add(taps.at(`${site}.hook_attn_out`, attended.out))
-    residual = taps.at(`${site}.hook_resid_mid`, residual)
-    const second = taps.at(`${site}.ln2.hook_normalized`, norm(residual, block.ln2, spec.norm))
-    residual = residual.add(taps.at(`${site}.hook_mlp_out`, ffn(spec, block.mlp, second, taps, site)))
-    residual = taps.at(`${site}.hook_resid_post`, residual)
+    update = taps.at(`${site}.hook_attn_out`, attended.out)
+    // After the last attention rows no longer meet: those whose logits nobody wants can stop here.
+    if (input.at && layer === spec.layers - 1 && !taps.wantsAfterAttention(site)) narrow(input.at)
+    const second = normed(block.ln2, `${site}.hook_resid_mid`)
+    update = taps.at(
+      `${site}.hook_mlp_out`,
+      ffn(spec, block.mlp, taps.at(`${site}.ln2.hook_normalized`, second), taps, site),
+    )
+    incoming = [`${site}.hook_resid_post`]
   })
 
-  if (input.at) residual = rowsAt(residual, input.at)
-  const final = taps.at('ln_final.hook_normalized', norm(residual, params.lnFinal, spec.norm))
+  const last = `blocks.${spec.layers - 1}`
+  if (input.at && taps.wantsAfterAttention(last)) {
+    settle(...incoming)
+    incoming = []
+    narrow(input.at)
+  }
+  const final = taps.at('ln_final.hook_normalized', normed(params.lnFinal, ...incoming))
   const logits = params.head
     ? linear(final, params.head, spec.layout)
     : project(final, params.embed, 'out-in')

@@ -72,7 +72,7 @@ export function parameterShapes(spec: DecoderSpec, names: DecoderNames): Map<str
     expect(part.weight, [width])
     expect(part.bias, [width])
   }
-  expect(names.embed, [vocab, width])
+  expect(names.embed as string, [vocab, width])
   expect(names.positions, [spec.context, width])
   for (const block of names.blocks) {
     norm(block.ln1)

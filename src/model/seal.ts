@@ -38,13 +38,16 @@ function quantizeParams({ params, spec }: Model, bits: 4 | 8, block: number): De
     const [out, inner] = rows.sizes as [number, number]
     return inner % block === 0 ? quantizeRows(rows.data as Float32Array, [out, inner], { bits, block }) : rows
   }
-  const rowsOf = ({ weight }: Linear): Tensor => {
+  const rowsOf = ({ weight }: Linear, stored = layout): Tensor => {
     if ('packed' in weight) throw new Error('these weights are quantised already')
-    return asRows(weight, layout)
+    return asRows(weight, stored)
   }
-  const linear = (part: Linear): Linear => ({ weight: round(rowsOf(part)), bias: part.bias })
+  const linear = (part: Linear, stored = layout): Linear => ({
+    weight: round(rowsOf(part, stored)),
+    bias: part.bias,
+  })
   const stacked = (parts: readonly Linear[]): Linear => ({
-    weight: round(stackRows(parts.map(rowsOf))),
+    weight: round(stackRows(parts.map((part) => rowsOf(part)))),
     bias: joinBiases(parts),
   })
   const attention = (part: AttentionParams): AttentionParams => ({
@@ -65,7 +68,7 @@ function quantizeParams({ params, spec }: Model, bits: 4 | 8, block: number): De
       mlp: ffn(mlp),
     })),
     // The embedding stays exact; a tied head is a rounded copy of it.
-    head: params.head ? linear(params.head) : { weight: round(params.embed) },
+    head: linear(params.head ?? { weight: params.embed }, params.head ? layout : 'out-in'),
   }
 }
 

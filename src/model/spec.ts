@@ -65,7 +65,7 @@ export interface BlockParams {
 }
 export interface DecoderParams {
   /** [vocab, width] */
-  readonly embed: Tensor
+  readonly embed: Matrix
   /** Learned positions [context, width]. */
   readonly positions?: Tensor | undefined
   readonly blocks: readonly BlockParams[]

@@ -75,6 +75,13 @@ export class Taps {
     return this.#read.has(site) || this.#edit.has(site)
   }
 
+  /** Whether a block is tapped anywhere after its attention. */
+  wantsAfterAttention(block: string): boolean {
+    return Object.keys(blockSites).some(
+      (site, i, all) => i > all.indexOf('hook_attn_out') && this.wants(`${block}.${site}`),
+    )
+  }
+
   /** Passes an activation through a site. */
   at(site: string, activation: Tensor): Tensor {
     this.#fired.add(site)

@@ -1,5 +1,5 @@
 /** Tensors of ONNX Runtime as contents of ours, and back. */
-import { type DType, type TypedArray, typedArray } from '../array/dtype.ts'
+import type { DType, TypedArray } from '../array/dtype.ts'
 import type { Storage } from '../array/storage.ts'
 import type { OrtTensor, Runtime } from './runtime.ts'
 
@@ -39,7 +39,11 @@ export class OrtStorage implements Storage {
   }
 
   read(): TypedArray {
-    return this.tensor.data as TypedArray
+    const data = this.tensor.data as TypedArray
+    // Newer JavaScript engines have a Float16Array, which ONNX Runtime then uses; we hold words.
+    return this.dtype === 'f16' && !(data instanceof Uint16Array)
+      ? new Uint16Array(data.buffer as ArrayBuffer, data.byteOffset, data.length)
+      : data
   }
 
   dispose(): void {
@@ -62,14 +66,4 @@ export function ortTensor(storage: Storage, runtime: Runtime): OrtTensor {
   const tensor = new runtime.Tensor(type, data as never, storage.shape) as OrtTensor
   made.set(storage, { data, tensor })
   return tensor
-}
-
-/** Uninitialised host memory for an output. */
-export function allocate(dtype: DType, shape: readonly number[], runtime: Runtime): OrtStorage {
-  const type = ortTypes[dtype as keyof typeof ortTypes]
-  const data = typedArray(
-    dtype,
-    shape.reduce((a, b) => a * b, 1),
-  )
-  return new OrtStorage(new runtime.Tensor(type, data as never, shape) as OrtTensor)
 }

@@ -1,17 +1,17 @@
 /** The engine: compiles graphs to ONNX Runtime sessions, runs them, owns what they hold. */
 import { createHash } from 'node:crypto'
+import { statSync } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import type { TypedArray } from '../array/dtype.ts'
-import { type Graph, postOrder, printGraph } from '../array/graph.ts'
-import { bindSymbols } from '../array/interpret.ts'
-import { type Compiler, type JitOptions, type Jitted, jit, type Program } from '../array/jit.ts'
+import { type Graph, postOrder, printGraph, transparent } from '../array/graph.ts'
+import { type Compiler, type JitOptions, type Jitted, jit } from '../array/jit.ts'
 import type { Storage } from '../array/storage.ts'
-import { fromStorage, placeholder, type Tensor } from '../array/tensor.ts'
+import type { Tensor } from '../array/tensor.ts'
 import { leaves, mapTree } from '../array/tree.ts'
-import { allocate, OrtStorage, ortTensor } from './buffer.ts'
-import { inputName, lower, outputName } from './lower.ts'
+import { lower } from './lower.ts'
+import { SessionProgram } from './program.ts'
 import { encodeModel, type TensorBytes } from './proto.ts'
-import type { ExternalData, OrtTensor, Runtime, Session, SessionSettings } from './runtime.ts'
+import type { ExternalData, Runtime, Session, SessionSettings } from './runtime.ts'
 
 export interface CompileOptions {
   readonly name?: string
@@ -30,17 +30,28 @@ interface Constants {
   readonly mapped: boolean
   readonly inMemory: ExternalData[]
   folder?: string | undefined
+  /** Files by name, size and time: a file that was written anew makes another session. */
+  readonly files: Set<string>
+}
+
+/** A program of `compute`, and how many calls are running it. */
+interface EagerProgram {
+  readonly program: Promise<SessionProgram>
+  users: number
 }
 
 /** Graphs with fewer nodes run on one thread: a pool costs more than it gives. */
 const smallGraph = 12
+/** Programs that `compute` keeps, least recently used first out. */
+const eagerPrograms = 64
 
 export class Engine implements Compiler {
   readonly runtime: Runtime
   readonly #spin: boolean
   readonly #sessions = new Map<string, { session: Promise<Session>; users: number }>()
-  readonly #eager = new Map<string, Promise<Program>>()
+  readonly #eager = new Map<string, EagerProgram>()
   #private = 0
+  #disposed = false
 
   constructor(runtime: Runtime, options: EngineOptions = {}) {
     this.runtime = runtime
@@ -64,22 +75,27 @@ export class Engine implements Compiler {
     return jit({ compile: (graph, name) => this.compile(graph, name, options) }, f, options)
   }
 
-  async compile(graph: Graph, name = 'program', options: CompileOptions = {}): Promise<Program> {
-    const constants: Constants = { mapped: this.runtime.mapsFiles && capturesFiles(graph), inMemory: [] }
-    const { model, used, inPlace } = lower(graph, {
+  async compile(graph: Graph, name = 'program', options: CompileOptions = {}): Promise<SessionProgram> {
+    this.#checkOpen()
+    const constants: Constants = {
+      mapped: this.runtime.mapsFiles && capturesFiles(graph),
+      inMemory: [],
+      files: new Set(),
+    }
+    const lowered = lower(graph, {
       name: name || 'program',
       provider: this.provider,
       place: (storage) => this.#place(storage, constants),
     })
     const settings: SessionSettings = {
-      threads: options.threads ?? (model.nodes.length < smallGraph ? 1 : this.runtime.threads),
+      threads: options.threads ?? (lowered.model.nodes.length < smallGraph ? 1 : this.runtime.threads),
       spin: this.#spin,
       prepack: options.prepack ?? true,
       ...(constants.folder !== undefined && { folder: constants.folder }),
       ...(options.profile && { profile: options.profile }),
     }
-    const { session, release } = await this.#open(encodeModel(model), constants.inMemory, settings)
-    return new SessionProgram(this.runtime, graph, session, used, inPlace, release)
+    const { session, release } = await this.#open(encodeModel(lowered.model), constants, settings)
+    return new SessionProgram(this.runtime, graph, session, lowered, release)
   }
 
   /** Computes the tensors of a tree that are not concrete yet. Equal expressions share one session. */
@@ -88,23 +104,55 @@ export class Engine implements Compiler {
     if (pending.length === 0) return tree
     const { graph, values } = lift(pending)
     const key = printGraph(graph)
-    let program = this.#eager.get(key)
-    if (!program) {
-      program = this.compile(graph, 'compute')
-      this.#eager.set(key, program)
-      program.catch(() => this.#eager.delete(key))
+    const entry = this.#eager.get(key) ?? { program: this.compile(graph, 'compute'), users: 0 }
+    // Newest last.
+    this.#eager.delete(key)
+    this.#eager.set(key, entry)
+    entry.users++
+    let outputs: Tensor[]
+    try {
+      const program = await entry.program.catch((error: unknown) => {
+        // Tried again at the next call.
+        if (this.#eager.get(key) === entry) this.#eager.delete(key)
+        throw error
+      })
+      outputs = await program.run(values)
+    } finally {
+      entry.users--
+      this.#trimEager()
     }
-    const outputs = await (await program).run(values)
     const results = new Map(pending.map((leaf, i) => [leaf, outputs[i]!]))
     return mapTree(tree, (leaf) => results.get(leaf) ?? leaf) as T
   }
 
-  /** Releases every session. Programs made by this engine cannot run afterwards. */
+  #trimEager(): void {
+    for (const [key, { program, users }] of this.#eager) {
+      if (this.#eager.size <= eagerPrograms) return
+      if (users > 0) continue
+      this.#eager.delete(key)
+      void program.then((compiled) => compiled.dispose())
+    }
+  }
+
+  #checkOpen(): void {
+    if (this.#disposed) throw new Error('this engine has been disposed')
+  }
+
+  /** Releases every session. Neither this engine nor its programs can be used afterwards. */
   async dispose(): Promise<void> {
+    this.#disposed = true
     const open = [...this.#sessions.values()]
     this.#sessions.clear()
     this.#eager.clear()
-    await Promise.all(open.map(async ({ session }) => (await session).release()))
+    // A session that failed to open was reported to those who asked for it.
+    await Promise.all(
+      open.map(({ session }) =>
+        session.then(
+          (made) => made.release(),
+          () => undefined,
+        ),
+      ),
+    )
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -117,6 +165,8 @@ export class Engine implements Compiler {
     // One model maps the files of one folder; constants from elsewhere are read into memory.
     if (file && constants.mapped && (constants.folder ?? folder) === folder) {
       constants.folder = folder
+      const { size, mtimeMs, ino } = statSync(file.path)
+      constants.files.add(`${file.path} ${size} ${mtimeMs} ${ino}`)
       return { location: basename(file.path), offset: file.offset, length: file.bytes }
     }
     const data: TypedArray = storage.read()
@@ -129,16 +179,17 @@ export class Engine implements Compiler {
 
   async #open(
     model: Uint8Array,
-    external: readonly ExternalData[],
+    { inMemory, files }: Constants,
     settings: SessionSettings,
   ): Promise<{ session: Session; release: () => void }> {
-    const create = () => this.runtime.createSession(model, external, settings)
-    if (external.length > 0 || settings.profile) {
+    const create = () => this.runtime.createSession(model, inMemory, settings)
+    if (inMemory.length > 0 || settings.profile) {
       // Contents in memory are not part of the key: such a session is not shared.
       const key = `private ${this.#private++}`
       return this.#hold(key, create)
     }
-    const key = createHash('sha1').update(model).update(JSON.stringify(settings)).digest('hex')
+    const about = JSON.stringify([settings, ...files])
+    const key = createHash('sha1').update(model).update(about).digest('hex')
     return this.#hold(key, create)
   }
 
@@ -148,13 +199,17 @@ export class Engine implements Compiler {
   ): Promise<{ session: Session; release: () => void }> {
     let entry = this.#sessions.get(key)
     if (!entry) {
-      entry = { session: create(), users: 0 }
-      this.#sessions.set(key, entry)
-      entry.session.catch(() => this.#sessions.delete(key))
+      const made = { session: create(), users: 0 }
+      made.session.catch(() => {
+        if (this.#sessions.get(key) === made) this.#sessions.delete(key)
+      })
+      this.#sessions.set(key, made)
+      entry = made
     }
     entry.users++
     const held = entry
     const session = await held.session
+    this.#checkOpen()
     return {
       session,
       release: () => {
@@ -173,77 +228,14 @@ const capturesFiles = (graph: Graph): boolean =>
 
 /** Replaces concrete arrays by inputs, so that the same expression on other data is the same graph. */
 function lift(outputs: readonly Tensor[]): { graph: Graph; values: Tensor[] } {
-  const values: Tensor[] = []
-  const inputs: { name: string; tensor: Tensor }[] = []
-  const replaced = new Map<Tensor, Tensor>()
-  for (const node of postOrder(outputs)) {
-    const { source } = node
-    if (source.kind === 'value' && !source.literal) {
-      inputs.push({ name: `x${inputs.length}`, tensor: node })
-      values.push(node)
-      replaced.set(node, node)
-    }
-  }
+  const values = postOrder(outputs, transparent).filter(
+    ({ source }) => source.kind === 'value' && !source.literal,
+  )
   return {
-    graph: { inputs, outputs: outputs.map((tensor, i) => ({ name: `y${i}`, tensor })) },
+    graph: {
+      inputs: values.map((tensor, i) => ({ name: `x${i}`, tensor })),
+      outputs: outputs.map((tensor, i) => ({ name: `y${i}`, tensor })),
+    },
     values,
   }
 }
-
-class SessionProgram implements Program {
-  readonly #runtime: Runtime
-  readonly #graph: Graph
-  readonly #session: Session
-  readonly #used: readonly number[]
-  readonly #inPlace: ReadonlyMap<number, number>
-  readonly #release: () => void
-  #disposed = false
-
-  constructor(
-    runtime: Runtime,
-    graph: Graph,
-    session: Session,
-    used: readonly number[],
-    inPlace: ReadonlyMap<number, number>,
-    release: () => void,
-  ) {
-    this.#runtime = runtime
-    this.#graph = graph
-    this.#session = session
-    this.#used = used
-    this.#inPlace = inPlace
-    this.#release = release
-  }
-
-  async run(inputs: readonly Tensor[]): Promise<Tensor[]> {
-    if (this.#disposed) throw new Error('this program has been disposed')
-    bindSymbols(
-      this.#graph.inputs,
-      inputs.map(({ sizes }) => sizes),
-    )
-    const feeds: Record<string, OrtTensor> = {}
-    for (const i of this.#used) feeds[inputName(i)] = ortTensor(inputs[i]!.storage, this.#runtime)
-    const fetches: Record<string, OrtTensor | null> = {}
-    this.#graph.outputs.forEach((_, i) => {
-      const over = this.#inPlace.get(i)
-      fetches[outputName(i)] = over === undefined ? null : ortTensor(inputs[over]!.storage, this.#runtime)
-    })
-    const results = await this.#session.run(feeds, fetches)
-    return this.#graph.outputs.map((_, i) => {
-      const over = this.#inPlace.get(i)
-      return over === undefined ? fromStorage(new OrtStorage(results[outputName(i)]!)) : inputs[over]!
-    })
-  }
-
-  endProfiling(): void {
-    this.#session.endProfiling()
-  }
-
-  dispose(): void {
-    if (this.#disposed) return
-    this.#disposed = true
-    this.#release()
-  }
-}
-
-export { allocate, placeholder }

@@ -1,6 +1,6 @@
 /** From a traced graph to one ONNX model. */
 import { type Dim, type Shape, symbolName } from '../array/dim.ts'
-import { bytesPerElement, type DType, type TypedArray, typedArray } from '../array/dtype.ts'
+import { bytesPerElement, type DType, encode, type TypedArray, typedArray } from '../array/dtype.ts'
 import { callOf, type Graph, opened, postOrder } from '../array/graph.ts'
 import type { Call, Emitter, NodeAttributes, Value } from '../array/op.ts'
 import type { Storage } from '../array/storage.ts'
@@ -93,7 +93,8 @@ class OnnxEmitter implements Emitter {
   }
 
   constant(dtype: DType, shape: readonly number[], data: TypedArray): Value {
-    const key = `${dtype}[${shape}]${data.length <= 16 ? data.join(',') : `#${this.#next}`}`
+    const bytes = bytesOf(data)
+    const key = `${dtype}[${shape}]${bytes.length <= 128 ? bytes.join() : `#${this.#next}`}`
     return this.#memo(this.#constants, key, () => this.initializer(dtype, shape, { raw: bytesOf(data) }))
   }
 
@@ -105,8 +106,7 @@ class OnnxEmitter implements Emitter {
 
   scalar(value: number, dtype: DType): Value {
     const data = typedArray(dtype, 1)
-    if (data instanceof BigInt64Array) data[0] = BigInt(value)
-    else data[0] = value
+    data[0] = encode(value, dtype) as never
     return this.constant(dtype, [], data)
   }
 
@@ -248,7 +248,11 @@ export function lower(graph: Graph, options: LowerOptions): Lowered {
   const inPlace = new Map(
     [...(graph.inPlace ?? [])].filter(([output, input]) => {
       const from = overwritten.get(resolveIdentity(graph.outputs[output]!.tensor))
-      return from !== undefined && resolveIdentity(from) === graph.inputs[input]!.tensor
+      return (
+        from !== undefined &&
+        resolveIdentity(from) === graph.inputs[input]!.tensor &&
+        readers(nodes, inputName(input)) === 1
+      )
     }),
   )
   return {
@@ -269,6 +273,10 @@ function resolveIdentity(tensor: Tensor): Tensor {
   for (let call = callOf(node); call?.op.name === 'identity'; call = callOf(node)) node = call.inputs[0]!
   return node
 }
+
+/** Nodes that read a value's elements: if there are others, none may write over it. */
+const readers = (nodes: readonly OnnxNode[], value: Value): number =>
+  nodes.filter(({ op, inputs }) => op !== 'Shape' && inputs.includes(value)).length
 
 /**
  * Outputs need names of their own: the node that makes a value takes the output's name; inputs, constants and

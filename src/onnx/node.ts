@@ -41,7 +41,8 @@ export function nodeRuntime(options: NodeRuntimeOptions = {}): Runtime {
             ...(settings.folder && { model_external_initializers_file_folder_path: settings.folder }),
           },
         },
-        logSeverityLevel: 3,
+        // Errors are thrown; they need not be printed as well.
+        logSeverityLevel: 4,
       })
       return session as unknown as Session
     },

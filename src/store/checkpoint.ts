@@ -1,8 +1,9 @@
 /**
  * A checkpoint: the named tensors of one or more files, whatever their format, read lazily.
  *
- * Opening reads and checks headers only. Data is read when asked for, one tensor at a time, and nothing is kept.
- * Multi-byte elements are little-endian in every format, as they are on every machine that glossa runs on.
+ * Opening reads and checks headers only. Data is read when asked for, one tensor at a time, and nothing is
+ * kept. Multi-byte elements are little-endian in every format, as they are on every machine that glossa runs
+ * on.
  */
 import { bytesPerElement, type DType } from '../array/dtype.ts'
 import { FileError, quote, SourceFile } from './file.ts'
@@ -59,8 +60,8 @@ export const elementCount = (shape: readonly number[]): number =>
 const rankLimit = 64
 
 /**
- * Bytes of a tensor. `error` makes the exception for a shape with sizes that are not whole numbers from 0 on, that
- * is too large to be exact, or whose rows are not whole blocks.
+ * Bytes of a tensor. `error` makes the exception for a shape with sizes that are not whole numbers from 0 on,
+ * that is too large to be exact, or whose rows are not whole blocks.
  */
 export function tensorBytes(
   type: StorageType,
@@ -85,8 +86,8 @@ export function tensorBytes(
 export const align = (offset: number, alignment: number): number => Math.ceil(offset / alignment) * alignment
 
 /**
- * Checks that the tensors fill the file from `start` to its end: no hole, no overlap, nothing cut off, nothing left
- * over. Each begins at the next multiple of `alignment`; so may the end of the file.
+ * Checks that the tensors fill the file from `start` to its end: no hole, no overlap, nothing cut off,
+ * nothing left over. Each begins at the next multiple of `alignment`; so may the end of the file.
  */
 export function checkTiling(
   file: SourceFile,
@@ -123,8 +124,8 @@ export function readBytes(entry: TensorEntry): Uint8Array<ArrayBuffer> {
 }
 
 /**
- * A float tensor in f32, row-major: f16, bf16 and the GGML types exactly as they are, f64 rounded. FileError for
- * the integer and 8-bit float types: read those with `readBytes`.
+ * A float tensor in f32, row-major: f16, bf16 and the GGML types exactly as they are, f64 rounded. FileError
+ * for the integer and 8-bit float types: read those with `readBytes`.
  */
 export function readFloats(entry: TensorEntry): Float32Array<ArrayBuffer> {
   const { type, shape } = entry

@@ -104,7 +104,8 @@ export type Put = (bytes: ArrayBufferView) => void
 
 /**
  * Writes a file so that at any moment `path` holds the old content or all of the new: into a temporary file
- * beside it, flushed to the disk, then renamed. If `write` throws, the old content stays and nothing is left over.
+ * beside it, flushed to the disk, then renamed. If `write` throws, the old content stays and nothing is left
+ * over.
  */
 export function writeAtomic(path: string, write: (put: Put) => void): void {
   const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`

@@ -37,7 +37,7 @@ describe('blocks made by hand', () => {
     // Group 1: scale 5 (byte 1), minimum 3 (byte 5); its nibbles are the upper ones of bytes 0-31: q = 7.
     // 1 * 5 * 7 - 0.5 * 3 = 33.5
     // Group 6: scale = low bits 9 (byte 10) + high bits 2 (top of byte 2) << 4 = 41,
-    //          minimum = 4 (byte 10, upper) + 1 << 4 (top of byte 6) = 20; lower nibbles of bytes 96-127: q = 2.
+    //          minimum = 4 (byte 10, upper) + 1 << 4 (top of byte 6) = 20; lower nibble of byte 127: q = 2.
     // 1 * 41 * 2 - 0.5 * 20 = 72
     const scales = [0, 5, 0b10_000000, 0, 0, 3, 0b01_000000, 0, 0, 0, 0x49, 0]
     const bytes = block(144, [0, one], [2, half], [4, scales], [16, [0x70]], [16 + 96 + 31, [0x02]])
@@ -49,7 +49,7 @@ describe('blocks made by hand', () => {
   })
 
   test('q6_k: d scale (q - 32); six bits from a nibble and a pair', () => {
-    // Weight 128 + 96 + 17 is in the second half, run 3, group 15: upper nibble of byte 64 + 32 + 17 (here 0xb),
+    // Weight 128 + 96 + 17 is in the second half, run 3, group 15: upper nibble of byte 113 (here 0xb),
     // pair at bit 6 of high byte 32 + 17 (here 2): q = 0xb + 2 * 16 = 43. d = 0.5, scale = -4: -2 * 11 = -22
     const bytes = block(210, [64 + 32 + 17, [0xb0]], [128 + 32 + 17, [0x80]], [192 + 15, [252]], [208, half])
     const weights = dequantize('q6_k', bytes, 256)

@@ -103,8 +103,9 @@ export function dequantize(type: GgmlType, bytes: Uint8Array, count: number): Fl
 }
 
 /**
- * Blocks of `values` as `quantize_row_q4_0_ref` and `quantize_row_q8_0_ref` make them. The number of values is
- * a multiple of 32; values are finite and their scale fits f16, else RangeError naming the first bad block.
+ * Blocks of `values` as `quantize_row_q4_0_ref` and `quantize_row_q8_0_ref` make them. The number of values
+ * is a multiple of 32; values are finite and their scale fits f16, else RangeError naming the first bad
+ * block.
  */
 export function quantize(type: 'q4_0' | 'q8_0', values: Float32Array): Uint8Array<ArrayBuffer> {
   if (values.length % 32 !== 0) throw new RangeError(`${values.length} values are not whole blocks of 32`)

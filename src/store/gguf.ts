@@ -1,10 +1,11 @@
 /**
- * GGUF: header (`ggufHeader.ts`), then the tensors, each at the next multiple of `general.alignment` (default 32).
+ * GGUF: header (`ggufHeader.ts`), then the tensors, each at the next multiple of `general.alignment` (default
+ * 32).
  *
- * Shapes are row-major here, outermost first, the reverse of the file's. Of models whose `general.architecture` is
- * `llama`, the rows of attn_q and attn_k are in Meta's order, neighbouring rows being a rotary pair: llama.cpp's
- * converter permutes Hugging Face's rows into it, and takes those of llama2.c as they are. Families with rotary
- * halves (qwen2, gemma, phi ...) are not permuted.
+ * Shapes are row-major here, outermost first, the reverse of the file's. Of models whose
+ * `general.architecture` is `llama`, the rows of attn_q and attn_k are in Meta's order, neighbouring rows
+ * being a rotary pair: llama.cpp's converter permutes Hugging Face's rows into it, and takes those of
+ * llama2.c as they are. Families with rotary halves (qwen2, gemma, phi ...) are not permuted.
  */
 import { align, type Checkpoint, checkTiling, type TensorEntry, tensorBytes } from './checkpoint.ts'
 import { FileError, quote, SourceFile } from './file.ts'

@@ -1,8 +1,9 @@
 /**
  * The header of a GGUF file, version 2 or 3, little-endian: magic, version, counts, metadata, tensor records.
  *
- * Our own, because `@huggingface/gguf` 0.4.6 reads zeros past the end of a local file (its buffer grows by whole
- * chunks), so a truncated file opens as a wrong model; it also cuts strings short and names no offset in errors.
+ * Our own, because `@huggingface/gguf` 0.4.6 reads zeros past the end of a local file (its buffer grows by
+ * whole chunks), so a truncated file opens as a wrong model; it also cuts strings short and names no offset
+ * in errors.
  *
  * Specification: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
  */
@@ -44,8 +45,8 @@ const valueLimit = 2 ** 24
 /** Reads and checks a header. FileError for anything that the format does not allow. */
 export function readGgufHeader(file: SourceFile): GgufHeader {
   const cursor = new Cursor(file)
-  if (cursor.integer('u32') !== 0x46554747) throw file.error(0, 'does not begin with GGUF')
-  const version = cursor.integer('u32')
+  if (cursor.u32() !== 0x46554747) throw file.error(0, 'does not begin with GGUF')
+  const version = cursor.u32()
   if (version !== 2 && version !== 3)
     throw file.error(
       4,
@@ -119,18 +120,23 @@ class Cursor {
     return typeof value === 'bigint' && Number.isSafeInteger(Number(value)) ? Number(value) : value
   }
 
-  /** A whole number, which is exact in a JavaScript number. */
-  integer(type: 'u32' | 'u64'): number {
-    const at = this.at
-    const value = this.scalar(type)
-    if (typeof value !== 'number') throw this.#file.error(at, `the number ${value} is too large`)
+  u32(): number {
+    const index = this.#take(4)
+    return this.#window.readUInt32LE(index)
+  }
+
+  /** A u64 that is exact in a JavaScript number. */
+  u64(): number {
+    const index = this.#take(8)
+    const value = this.#window.readUInt32LE(index) + this.#window.readUInt32LE(index + 4) * 2 ** 32
+    if (!Number.isSafeInteger(value)) throw this.#file.error(this.at - 8, `the number ${value} is too large`)
     return value
   }
 
   /** A number of things that take at least `width` bytes each, all still to come. */
   length(things: string, width: number): number {
     const at = this.at
-    const count = this.integer('u64')
+    const count = this.u64()
     const rest = this.#file.size - this.at
     if (count * width > rest)
       throw this.#file.error(
@@ -151,7 +157,7 @@ class Cursor {
 
   #valueType(): (typeof valueTypes)[number] {
     const at = this.at
-    const id = this.integer('u32')
+    const id = this.u32()
     const type = valueTypes[id]
     if (type === undefined) throw this.#file.error(at, `unknown type ${id} of a metadata value`)
     return type
@@ -175,16 +181,16 @@ class Cursor {
     const name = this.string()
     const error = (reason: string, hint?: string) =>
       this.#file.error(at, `tensor ${quote(name)} ${reason}`, hint)
-    const rank = this.integer('u32')
+    const rank = this.u32()
     if (rank > rankLimit) throw error(`has ${rank} dimensions, more than ${rankLimit}`)
-    const shape = Array.from({ length: rank }, () => this.integer('u64')).reverse()
-    const id = this.integer('u32')
+    const shape = Array.from({ length: rank }, () => this.u64()).reverse()
+    const id = this.u32()
     const type = ggmlTypes.get(id)
     if (type === undefined)
       throw error(
         `has the type ${ggmlNames[id] ?? id}, which is not supported`,
         `Supported: ${[...ggmlTypes.values()].join(', ')}`,
       )
-    return { name, type, shape, offset: this.integer('u64'), at }
+    return { name, type, shape, offset: this.u64(), at }
   }
 }

@@ -3,22 +3,20 @@ import { blocks, type StorageType } from './checkpoint.ts'
 
 /** Types of metadata values. Index: the number that stands for the type in the file. */
 export const valueTypes = [
-  ...([
-    'u8',
-    'i8',
-    'u16',
-    'i16',
-    'u32',
-    'i32',
-    'f32',
-    'bool',
-    'string',
-    'array',
-    'u64',
-    'i64',
-    'f64',
-  ] as const),
-]
+  'u8',
+  'i8',
+  'u16',
+  'i16',
+  'u32',
+  'i32',
+  'f32',
+  'bool',
+  'string',
+  'array',
+  'u64',
+  'i64',
+  'f64',
+] as const
 export type GgufScalar = Exclude<(typeof valueTypes)[number], 'array'>
 
 /** Bytes of the numeric types, and the methods of Buffer that read and write them. */
@@ -53,8 +51,8 @@ export type GgufValue = {
 
 /** Names of tensor types (ggml.h). Index: the number in the file; `-` where one was withdrawn. */
 export const ggmlNames = (
-  'F32 F16 Q4_0 Q4_1 - - Q5_0 Q5_1 Q8_0 Q8_1 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ2_XXS IQ2_XS IQ3_XXS IQ1_S IQ4_NL ' +
-  'IQ3_S IQ2_S IQ4_XS I8 I16 I32 I64 F64 IQ1_M BF16 - - - TQ1_0 TQ2_0 - - - MXFP4'
+  'F32 F16 Q4_0 Q4_1 - - Q5_0 Q5_1 Q8_0 Q8_1 Q2_K Q3_K Q4_K Q5_K Q6_K Q8_K IQ2_XXS IQ2_XS IQ3_XXS ' +
+  'IQ1_S IQ4_NL IQ3_S IQ2_S IQ4_XS I8 I16 I32 I64 F64 IQ1_M BF16 - - - TQ1_0 TQ2_0 - - - MXFP4'
 ).split(' ')
 
 /** The tensor types that glossa has, by number. */

@@ -28,10 +28,10 @@ const nameLimit = 63
 const rankLimit = 4
 
 /**
- * Writes a file atomically, tensors in the order given. Data in a Float32Array is converted to the tensor's type
- * (f32, f16, bf16, q8_0, q4_0); any other data is taken as the tensor's bytes, so that every type can be copied.
- * To hold no more than one tensor in memory, give `data` as functions. FileError for what GGUF or llama.cpp does
- * not allow; then, as after any error, an existing file is left as it was.
+ * Writes a file atomically, tensors in the order given. Data in a Float32Array is converted to the tensor's
+ * type (f32, f16, bf16, q8_0, q4_0); any other data is taken as the tensor's bytes, so that every type can be
+ * copied. To hold no more than one tensor in memory, give `data` as functions. FileError for what GGUF or
+ * llama.cpp does not allow; then, as after any error, an existing file is left as it was.
  */
 export function writeGguf(
   path: string,

@@ -36,7 +36,7 @@ describe.each([
   })
 
   // Rounding is monotonic, so it is right everywhere if it is right on both sides of, and at, every midpoint.
-  test('rounds to nearest, ties to even, at every midpoint; the one above the largest value is infinity', () => {
+  test('rounds to nearest, ties to even, at every midpoint; above the largest value is infinity', () => {
     const count = infinity
     const values = new Float32Array(3 * count)
     const valueBits = bits(values)

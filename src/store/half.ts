@@ -35,7 +35,7 @@ function narrow(bits: number): number {
     // Normal: rounding may carry into the exponent, and from 65504 on into infinity, which is right.
     return sign | ((magnitude - 0x38000000 + 0xfff + ((magnitude >>> 13) & 1)) >>> 13)
   }
-  // Subnormal: the spacing of f32 at 0.5 is 2^-24, that of subnormal f16, so storing the sum rounds as wanted.
+  // Subnormal: f32 at 0.5 has the spacing of subnormal f16, 2^-24, so storing the sum rounds as wanted.
   scratchBits[0] = magnitude
   scratch[0] = scratch[0]! + 0.5
   return sign | (scratchBits[0]! - 0x3f000000)

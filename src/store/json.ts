@@ -1,8 +1,8 @@
 /**
  * Strict JSON (RFC 8259) read straight from UTF-8 bytes, driven by what the caller expects to find.
  *
- * Unlike `JSON.parse`, it knows the byte of every mistake, refuses duplicate keys, and never builds a value of a
- * shape that nobody asked for. Every mistake is a FileError with the offset in the file.
+ * Unlike `JSON.parse`, it knows the byte of every mistake, refuses duplicate keys, and never builds a value
+ * of a shape that nobody asked for. Every mistake is a FileError with the offset in the file.
  */
 import { FileError, quote, utf8 } from './file.ts'
 

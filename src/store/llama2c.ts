@@ -2,13 +2,14 @@
  * Checkpoints of karpathy's llama2.c (https://github.com/karpathy/llama2.c, `export.py`): a header of 32-bit
  * integers, then every tensor in f32 in a fixed order, equal tensors of all layers together.
  *
- *   v0  dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size (negative: the classifier is not shared), seq_len
- *   v1  magic 'ak42' as a number, 1, the same seven, u8 whether the classifier is shared, zeros up to byte 256
+ *   v0  dim, hidden_dim, n_layers, n_heads, n_kv_heads, vocab_size (negative: classifier not shared), seq_len
+ *   v1  0x616b3432 ('ak42'), 1, the same seven, u8 whether the classifier is shared, zeros up to byte 256
  *
- * Names are Meta's: `tok_embeddings.weight` [vocab_size, dim], `norm.weight` [dim], `output.weight` (only if not
- * shared) and in `layers.N`: `attention_norm`, `ffn_norm` [dim], `attention.wq`, `.wo` [dim, dim], `attention.wk`,
- * `.wv` [n_kv_heads * head size, dim], `feed_forward.w1`, `.w3` [hidden_dim, dim], `.w2` [dim, hidden_dim].
- * Rotary pairs are neighbouring rows of wq and wk, as in Meta's checkpoints and in GGUF, unlike Hugging Face's.
+ * Names are Meta's: `tok_embeddings.weight` [vocab_size, dim], `norm.weight` [dim], `output.weight` (only if
+ * not shared) and in `layers.N`: `attention_norm`, `ffn_norm` [dim], `attention.wq`, `.wo` [dim, dim],
+ * `attention.wk`, `.wv` [n_kv_heads * head size, dim], `feed_forward.w1`, `.w3` [hidden_dim, dim], `.w2`
+ * [dim, hidden_dim]. Rotary pairs are neighbouring rows of wq and wk, as in Meta's checkpoints and in GGUF,
+ * unlike Hugging Face's.
  */
 import { type Checkpoint, elementCount, type TensorEntry } from './checkpoint.ts'
 import { SourceFile } from './file.ts'
@@ -71,7 +72,7 @@ function readHeader(file: SourceFile) {
   if (dim % (2 * n_heads) !== 0 || n_heads % n_kv_heads !== 0)
     throw file.error(
       at,
-      `not a llama2.c checkpoint: dim ${dim}, n_heads ${n_heads} and n_kv_heads ${n_kv_heads} do not fit together`,
+      `not a llama2.c checkpoint: dim ${dim}, ${n_heads} heads and ${n_kv_heads} key heads do not fit`,
     )
   if (versioned && flag !== 0 && flag !== 1)
     throw file.error(36, `the flag for a shared classifier is ${flag}, not 0 or 1`)
@@ -80,7 +81,7 @@ function readHeader(file: SourceFile) {
 
 type Header = Omit<ReturnType<typeof readHeader>, 'start'>
 
-/** Tensors of one shape that follow each other, one for every layer (`*`) or a single one; unnamed, they are skipped. */
+/** Tensors of one shape that follow each other: one for every layer (`*`), or one; skipped if unnamed. */
 interface Group {
   readonly name?: string
   readonly shape: readonly number[]

@@ -9,8 +9,9 @@ import { openSafetensors } from './safetensors.ts'
 import { openShards } from './shards.ts'
 
 /**
- * Opens a .safetensors file, a safetensors index, a .gguf file or a llama2.c .bin, whichever the content says it
- * is, or a folder with model.safetensors or its index. FileError, with the way out where there is one, otherwise.
+ * Opens a .safetensors file, a safetensors index, a .gguf file or a llama2.c .bin, whichever the content says
+ * it is, or a folder with model.safetensors or its index. FileError, with the way out where there is one,
+ * otherwise.
  */
 export function openCheckpoint(path: string): Checkpoint {
   if (stat(path).isDirectory()) return openFolder(path)
@@ -56,11 +57,11 @@ const isPickle = (start: Buffer): boolean =>
 
 function pickled(path: string): FileError {
   const folder = JSON.stringify(dirname(path))
-  const convert = `from transformers import AutoModelForCausalLM as M; M.from_pretrained(${folder}).save_pretrained(${folder})`
+  const load = `from transformers import AutoModelForCausalLM as M; M.from_pretrained(${folder})`
   return new FileError(
     path,
     0,
     'is a PyTorch pickle, which can run any code when it is loaded; glossa does not read it',
-    `If you trust it, convert it: python -c '${convert}'`,
+    `If you trust it, convert it: python -c '${load}.save_pretrained(${folder})'`,
   )
 }

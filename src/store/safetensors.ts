@@ -98,10 +98,10 @@ export interface SafetensorsSource extends Omit<TensorSource, 'type'> {
 }
 
 /**
- * Writes a file atomically, `__metadata__.format` being 'pt' unless `metadata` says otherwise. Tensors keep their
- * order, except that wider elements come first, so that each is aligned; data begins at a multiple of 8. To hold
- * no more than one tensor in memory, give `data` as functions. FileError if a name comes twice or data does not
- * fit its shape; then, as after any error, an existing file is left as it was.
+ * Writes a file atomically, `__metadata__.format` being 'pt' unless `metadata` says otherwise. Tensors keep
+ * their order, except that wider elements come first, so that each is aligned; data begins at a multiple of
+ * 8. To hold no more than one tensor in memory, give `data` as functions. FileError if a name comes twice or
+ * data does not fit its shape; then, as after any error, an existing file is left as it was.
  */
 export function writeSafetensors(
   path: string,

@@ -5,18 +5,21 @@
  *
  * Layout: https://huggingface.co/docs/transformers/big_models
  */
-import { basename, dirname, join } from 'node:path'
+import { dirname, join } from 'node:path'
 import type { Checkpoint, TensorEntry } from './checkpoint.ts'
 import { quote, SourceFile } from './file.ts'
 import { JsonReader } from './json.ts'
 import { openSafetensors } from './safetensors.ts'
 
+// A plain file name: no folder, no drive, nothing that does not print.
+const besideIndex = /^[^/\\:\p{Cc}]{1,240}\.safetensors$/u
+
 const indexLimit = 100_000_000
 
 /**
- * Opens `model.safetensors.index.json` and every file it names, which must lie beside it and hold the tensors it
- * says, else FileError. The index decides: tensors that it does not name are not part of the checkpoint. Metadata
- * is that of the index.
+ * Opens `model.safetensors.index.json` and every file it names, which must lie beside it and hold the tensors
+ * it says, else FileError. The index decides: tensors that it does not name are not part of the checkpoint.
+ * Metadata is that of the index.
  */
 export function openShards(path: string): Checkpoint {
   const shards = new Map<string, Checkpoint>()
@@ -30,7 +33,7 @@ export function openShards(path: string): Checkpoint {
       mapped = true
       json.object((name, offset) => {
         const file = json.string()
-        if (!/\.safetensors$/.test(file) || file !== basename(file) || file.includes('\\'))
+        if (!besideIndex.test(file))
           throw json.error(
             offset,
             `tensor ${quote(name)} is said to be in ${quote(file)}, not a file beside the index`,

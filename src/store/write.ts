@@ -1,4 +1,4 @@
-/** What the writers share: tensors one after another behind a header, in a file written whole or not at all. */
+/** What the writers share: a header, then tensor after tensor, in a file written whole or not at all. */
 import { align, type StorageType, tensorBytes } from './checkpoint.ts'
 import { FileError, quote, writeAtomic } from './file.ts'
 
@@ -18,8 +18,9 @@ export interface PlacedTensor extends TensorSource {
 }
 
 /**
- * Writes `header(tensors)`, whose length is a multiple of `alignment`, then the tensors in the order given, each
- * padded with zeros to a multiple of `alignment`. FileError if a name comes twice, or data does not fit its shape.
+ * Writes `header(tensors)`, whose length is a multiple of `alignment`, then the tensors in the order given,
+ * each padded with zeros to a multiple of `alignment`. FileError if a name comes twice, or data does not fit
+ * its shape.
  */
 export function writeTensors(
   path: string,

@@ -1,6 +1,6 @@
 /** Primitives that work element by element, with NumPy broadcasting. */
 import { broadcastShapes, showShape } from '../dim.ts'
-import { type DType, isFloat, isInteger } from '../dtype.ts'
+import { type DType, isFloat, isInteger, rounded } from '../dtype.ts'
 import { type Aval, type Call, type NdArray, type Primitive, ShapeError } from '../op.ts'
 import type { Tensor } from '../tensor.ts'
 import { broadcastIndex, element } from './reference.ts'
@@ -148,14 +148,26 @@ export const elementwise = {
   sin: unary('sin', 'Sin', 'float', Math.sin, (g, x) => g.mul(x.cos())),
   cos: unary('cos', 'Cos', 'float', Math.cos, (g, x) => g.mul(x.sin()).neg()),
   tanh: unary('tanh', 'Tanh', 'float', Math.tanh, (g, _, y) => g.sub(g.mul(y).mul(y))),
-  erf: unary('erf', 'Erf', 'float', erf, (g, x) => g.mul(x.mul(x).neg().exp()).mul(2 / Math.sqrt(Math.PI))),
-  sigmoid: unary(
-    'sigmoid',
-    'Sigmoid',
-    'float',
-    (x) => 1 / (1 + Math.exp(-x)),
-    (g, _, y) => g.mul(y.sub(y.mul(y))),
-  ),
+  erf: {
+    ...unary('erf', 'Erf', 'float', erf, (g, x) => g.mul(x.mul(x).neg().exp()).mul(2 / Math.sqrt(Math.PI))),
+    // ONNX Runtime has no erf in double precision, and single would pass for double unnoticed.
+    onnx: (e, [x], { inputs: [input] }) => (input!.dtype === 'f64' ? undefined : [e.node('Erf', [x!])]),
+  } as Primitive<None>,
+  sigmoid: {
+    ...unary(
+      'sigmoid',
+      'Sigmoid',
+      'float',
+      (x) => 1 / (1 + Math.exp(-x)),
+      (g, _, y) => g.mul(y.sub(y.mul(y))),
+    ),
+    // ONNX Runtime fuses x * Sigmoid(x) into QuickGelu, which it then does not have for doubles.
+    onnx: (e, [x], { inputs: [input] }) => [
+      input!.dtype === 'f64'
+        ? e.node('Reciprocal', [e.node('Add', [e.node('Exp', [e.node('Neg', [x!])]), e.scalar(1, 'f64')])])
+        : e.node('Sigmoid', [x!]),
+    ],
+  } as Primitive<None>,
   floor: unary('floor', 'Floor', 'float', Math.floor, 'none'),
   ceil: unary('ceil', 'Ceil', 'float', Math.ceil, 'none'),
   round: unary('round', 'Round', 'float', roundHalfEven, 'none'),
@@ -249,7 +261,17 @@ export const elementwise = {
             condition!.where(g.zero(), g).sumTo(y!.shape),
           ]
         : [undefined, undefined, undefined],
-    onnx: (e, inputs) => [e.node('Where', inputs)],
+    onnx(e, [condition, x, y], { outputs: [out] }) {
+      // ONNX Runtime's Where has neither booleans nor bytes with a sign.
+      if (out!.dtype === 'bool') {
+        const [yes, no] = [e.node('And', [condition!, x!]), e.node('And', [e.node('Not', [condition!]), y!])]
+        return [e.node('Or', [yes, no])]
+      }
+      if (out!.dtype !== 'i8') return [e.node('Where', [condition!, x!, y!])]
+      const [wideX, wideY] = [x!, y!].map((value) => e.node('Cast', [value], { to: { dtype: 'i32' } }))
+      const chosen = e.node('Where', [condition!, wideX, wideY])
+      return [e.node('Cast', [chosen], { to: { dtype: 'i8' } })]
+    },
     evaluate: (inputs, _, [out]) => [mapBroadcast(inputs, out!.shape, ([c, x, y]) => (c ? x! : y!))],
   } satisfies Primitive<None>,
 
@@ -260,12 +282,6 @@ export const elementwise = {
       g && isFloat(x!.dtype) ? g.cast(x!.dtype) : undefined,
     ],
     onnx: (e, [x], { attributes }) => [e.node('Cast', [x!], { to: { dtype: attributes.to } })],
-    evaluate: ([x], { to }) => [{ shape: x!.shape, data: x!.data.map(converter(to)) }],
+    evaluate: ([x], { to }) => [{ shape: x!.shape, data: x!.data.map((value) => rounded(value, to)) }],
   } satisfies Primitive<{ to: DType }>,
-}
-
-function converter(to: DType): (x: number) => number {
-  if (to === 'bool') return (x) => Number(x !== 0)
-  if (to === 'f32') return Math.fround
-  return isInteger(to) ? Math.trunc : (x) => x
 }

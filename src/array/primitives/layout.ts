@@ -9,18 +9,19 @@ import {
   sizeOf,
   subtractDims,
 } from '../dim.ts'
-import type { DType } from '../dtype.ts'
+import { type DType, isFloat } from '../dtype.ts'
 import { type Aval, type Primitive, ShapeError } from '../op.ts'
 import { broadcastIndex, build, element, read } from './reference.ts'
 
 const noSymbols: ReadonlyMap<string, number> = new Map()
 const known = (dim: Dim): number => evaluateDim(dim, noSymbols)
+const negative = (dim: Dim): boolean => typeof dim === 'number' && dim < 0
 
 export const layout = {
   reshape: {
     name: 'reshape',
     shape([x], { shape }) {
-      if (!sameDim(sizeOf(x!.shape), sizeOf(shape)))
+      if (shape.some(negative) || !sameDim(sizeOf(x!.shape), sizeOf(shape)))
         throw new ShapeError(`reshape: ${showShape(x!.shape)} does not have the size of ${showShape(shape)}`)
       return { shape, dtype: x!.dtype }
     },
@@ -28,11 +29,10 @@ export const layout = {
     onnx(e, [x], { inputs: [input], attributes: { shape } }) {
       // A constant shape lets ONNX Runtime fuse across it: one symbolic axis can be -1.
       const symbolic = shape.flatMap((dim, i) => (typeof dim === 'number' ? [] : [i]))
-      const constant =
-        symbolic.length <= 1 && !shape.includes(0) && !input!.shape.includes(0)
-          ? shape.map((dim) => (typeof dim === 'number' ? dim : -1))
-          : shape
-      return [e.node('Reshape', [x!, e.dims(constant)])]
+      if (symbolic.length <= 1 && !shape.includes(0) && !input!.shape.includes(0))
+        return [e.node('Reshape', [x!, e.dims(shape.map((dim) => (typeof dim === 'number' ? dim : -1)))])]
+      // Without `allowzero` a size of 0 would mean: as in the input.
+      return [e.node('Reshape', [x!, e.dims(shape)], { allowzero: 1 })]
     },
     evaluate: ([x], _, [out]) => [{ shape: out!.shape, data: x!.data }],
   } satisfies Primitive<{ shape: Shape }>,
@@ -61,7 +61,11 @@ export const layout = {
     shape([x], { shape }) {
       const from = x!.shape
       const skip = shape.length - from.length
-      if (skip < 0 || from.some((dim, i) => dim !== 1 && !sameDim(dim, shape[skip + i]!)))
+      if (
+        skip < 0 ||
+        shape.some(negative) ||
+        from.some((dim, i) => dim !== 1 && !sameDim(dim, shape[skip + i]!))
+      )
         throw new ShapeError(`broadcastTo: ${showShape(from)} does not broadcast to ${showShape(shape)}`)
       return { shape, dtype: x!.dtype }
     },
@@ -100,12 +104,13 @@ export const layout = {
     ],
   } satisfies Primitive<{ axis: number; start: Dim; end: Dim }>,
 
-  /** `before` and `after` elements of `value` at the ends of one axis. */
+  /** `before` and `after` (not negative) elements of `value` at the ends of one axis. */
   pad: {
     name: 'pad',
     shape([x], { axis, before, after }) {
       const size = x!.shape[axis]
-      if (size === undefined) throw new ShapeError(`pad: axis ${axis} outside shape ${showShape(x!.shape)}`)
+      if (size === undefined || negative(before) || negative(after))
+        throw new ShapeError(`pad: ${before} and ${after} at axis ${axis} of ${showShape(x!.shape)}`)
       return { shape: x!.shape.with(axis, addDims(addDims(size, before), after)), dtype: x!.dtype }
     },
     grad: ([g], { inputs: [x], attributes: { axis, before } }) => [
@@ -164,7 +169,10 @@ export const layout = {
   /** 0, 1, ... size - 1. */
   iota: {
     name: 'iota',
-    shape: (_, { size, dtype }) => ({ shape: [size], dtype }),
+    shape(_, { size, dtype }) {
+      if (negative(size)) throw new ShapeError(`iota: size ${size}`)
+      return { shape: [size], dtype }
+    },
     grad: 'none',
     onnx(e, _, { attributes: { size, dtype } }) {
       const scalar = e.node('Reshape', [e.dims([size]), e.dims([])])
@@ -211,11 +219,15 @@ export const layout = {
     name: 'barrier',
     shape: ([x]) => x!,
     grad: ([g]) => [g, undefined],
-    onnx(e, [x, after], { inputs: [, token] }) {
+    onnx(e, [x, after], { inputs: [input, token] }) {
+      // Integers and masks are small: not worth waiting for.
+      if (!isFloat(input!.dtype)) return [x!]
       const flat = e.node('Reshape', [after!, e.dims([-1])])
       const first = e.node('Slice', [flat, e.dims([0]), e.dims([1]), e.dims([0])])
       const asFloat = token!.dtype === 'f32' ? first : e.node('Cast', [first], { to: { dtype: 'f32' } })
-      return [e.node('Where', [e.node('IsNaN', [asFloat]), x!, x!])]
+      // A scalar condition even where the token has no elements.
+      const sum = e.node('ReduceSum', [asFloat], { keepdims: 0 })
+      return [e.node('Where', [e.node('IsNaN', [sum]), x!, x!])]
     },
     evaluate: ([x]) => [x!],
   } satisfies Primitive<Record<never, never>>,

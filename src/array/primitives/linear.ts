@@ -1,6 +1,7 @@
 /** Matrix product, and reading and writing by index. */
 import { broadcastShapes, type Dim, type Shape, sameDim, sameShape, showShape, sizeOf } from '../dim.ts'
-import { type Aval, type NdArray, type Primitive, ShapeError } from '../op.ts'
+import { isFloat } from '../dtype.ts'
+import { type Aval, type Emitter, type NdArray, type Primitive, ShapeError, type Value } from '../op.ts'
 import type { Tensor } from '../tensor.ts'
 import { broadcastIndex, build, element, ravel, read } from './reference.ts'
 
@@ -13,11 +14,14 @@ export interface MatmulAttributes {
 
 const swapLast = <T>(shape: readonly T[]): T[] => [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!]
 
-function matmulShape([a, b]: readonly Aval[], { transposeA, transposeB }: MatmulAttributes): Aval {
+function matmulShape([a, b]: readonly Aval[], { transposeA, transposeB, alpha }: MatmulAttributes): Aval {
   const text = `${showShape(a!.shape)}${transposeA ? 'ᵀ' : ''} and ${showShape(b!.shape)}${transposeB ? 'ᵀ' : ''}`
   if (a!.shape.length < 2 || b!.shape.length < 2)
     throw new ShapeError(`matmul: takes arrays of two axes or more, got ${text}`)
   if (a!.dtype !== b!.dtype) throw new ShapeError(`matmul: dtypes differ: ${a!.dtype} and ${b!.dtype}`)
+  if (a!.dtype === 'bool') throw new ShapeError(`matmul: takes numbers, got bool; cast it`)
+  if (!isFloat(a!.dtype) && !Number.isInteger(alpha))
+    throw new ShapeError(`matmul: factor ${alpha} of a product of ${a!.dtype}`)
   const left = transposeA ? swapLast(a!.shape) : a!.shape
   const right = transposeB ? swapLast(b!.shape) : b!.shape
   const batch = broadcastShapes(left.slice(0, -2), right.slice(0, -2))
@@ -44,6 +48,11 @@ function matmulGrad(g: Tensor, a: Tensor, b: Tensor, attributes: MatmulAttribute
 
 export type ScatterMode = 'add' | 'set'
 
+function checkUpdates(name: string, x: Aval, updates: Aval): void {
+  if (x.dtype !== updates.dtype)
+    throw new ShapeError(`${name}: updates of ${x.dtype} are ${updates.dtype}; cast one of them`)
+}
+
 /** Base shape of a gather along `axis` and the shape that gathered elements have. */
 const gatheredShape = (shape: Shape, indices: Shape, axis: number): Dim[] => [
   ...shape.slice(0, axis),
@@ -59,9 +68,53 @@ function checkIndices(name: string, x: Aval, indices: Aval, axis: number): void 
 }
 
 /** Where the element of a gathered array at `at` comes from. */
-const gatherSource = (at: readonly number[], indices: NdArray, axis: number): number[] => {
+const gatherSource = (at: readonly number[], x: NdArray, indices: NdArray, axis: number): number[] => {
   const rank = indices.shape.length
-  return [...at.slice(0, axis), read(indices, at.slice(axis, axis + rank)), ...at.slice(axis + rank)]
+  const index = inRange(read(indices, at.slice(axis, axis + rank)), x, axis)
+  return [...at.slice(0, axis), index, ...at.slice(axis + rank)]
+}
+
+/** ONNX counts negative indices from the end; so do we. */
+function inRange(index: number, { shape }: NdArray, axis: number): number {
+  const size = shape[axis]!
+  if (index < -size || index >= size) throw new RangeError(`index ${index} outside an axis of ${size}`)
+  return index < 0 ? index + size : index
+}
+
+/** Indices along `axis` must not reach past the other axes. */
+function checkElements(name: string, x: Aval, indices: Aval, axis: number): void {
+  checkIndices(name, x, indices, axis)
+  const tooLong = (dim: Dim, i: number): boolean => {
+    const size = x.shape[i]!
+    return (
+      i !== axis &&
+      dim !== 1 &&
+      (typeof dim === 'number' && typeof size === 'number' ? dim > size : !sameDim(dim, size))
+    )
+  }
+  if (indices.shape.length !== x.shape.length || indices.shape.some(tooLong))
+    throw new ShapeError(
+      `${name}: indices ${showShape(indices.shape)} do not fit ${showShape(x.shape)} along axis ${axis}`,
+    )
+}
+
+/**
+ * Adds rows at indices. ScatterND adds in parallel without locks and loses duplicates, as measured in ONNX
+ * Runtime 1.30; ScatterElements takes them one by one.
+ */
+function scatterAdd(e: Emitter, values: readonly Value[], shapes: readonly Shape[], axis: number): Value {
+  const [x, indices, updates] = values as [Value, Value, Value]
+  const [base, index] = shapes as [Shape, Shape]
+  const [before, after] = [sizeOf(base.slice(0, axis)), sizeOf(base.slice(axis + 1))]
+  const reshape = (value: Value, shape: Shape) => e.node('Reshape', [value, e.dims(shape)], { allowzero: 1 })
+  const count = sizeOf(index)
+  const everywhere = e.node('Expand', [reshape(indices, [1, count, 1]), e.dims([before, count, after])])
+  const sum = e.node(
+    'ScatterElements',
+    [reshape(x, [before, base[axis]!, after]), everywhere, reshape(updates, [before, count, after])],
+    { axis: 1, reduction: 'add' },
+  )
+  return reshape(sum, base)
 }
 
 export const linear = {
@@ -126,18 +179,24 @@ export const linear = {
     ],
     onnx: (e, inputs, { attributes: { axis } }) => [e.node('Gather', inputs, { axis })],
     evaluate: ([x, indices], { axis }, [out]) => [
-      build(out!.shape, (at) => read(x!, gatherSource(at, indices!, axis))),
+      build(out!.shape, (at) => read(x!, gatherSource(at, x!, indices!, axis))),
     ],
   } satisfies Primitive<{ axis: number }>,
 
-  /** `x` with `updates` added or written at x[..., indices, ...]: the transpose of gather. */
+  /**
+   * `x` with `updates` added or written at x[..., indices, ...]: the transpose of gather. Which of several
+   * values written at one index stays is not defined.
+   */
   scatter: {
     name: 'scatter',
     shape([x, indices, updates], { axis }) {
       checkIndices('scatter', x!, indices!, axis)
       const expected = gatheredShape(x!.shape, indices!.shape, axis)
       if (!sameShape(expected, updates!.shape))
-        throw new ShapeError(`scatter: updates are ${showShape(updates!.shape)}, not ${showShape(expected)}`)
+        throw new ShapeError(
+          `scatter: updates of ${showShape(x!.shape)} are ${showShape(updates!.shape)}, not ${showShape(expected)}`,
+        )
+      checkUpdates('scatter', x!, updates!)
       return x!
     },
     grad: ([g], { inputs: [, indices, updates], attributes: { axis, mode } }) => [
@@ -146,6 +205,15 @@ export const linear = {
       g?.gather(indices!, axis),
     ],
     onnx(e, [x, indices, updates], { inputs, attributes: { axis, mode } }) {
+      if (mode === 'add' && e.provider === 'cpu')
+        return [
+          scatterAdd(
+            e,
+            [x!, indices!, updates!],
+            inputs.map(({ shape }) => shape),
+            axis,
+          ),
+        ]
       const [rank, indexRank] = [inputs[0]!.shape.length, inputs[1]!.shape.length]
       // ScatterND writes along the leading axis: bring `axis` to the front and back.
       const front = [axis, ...Array.from({ length: rank }, (_, i) => i).filter((i) => i !== axis)]
@@ -171,7 +239,7 @@ export const linear = {
     evaluate([x, indices, updates], { axis, mode }) {
       const result = { shape: x!.shape, data: x!.data.slice() }
       build(updates!.shape, (at) => {
-        const to = ravel(gatherSource(at, indices!, axis), x!.shape)
+        const to = ravel(gatherSource(at, x!, indices!, axis), x!.shape)
         const value = read(updates!, at)
         result.data[to] = mode === 'add' ? element(result, to) + value : value
         return 0
@@ -184,11 +252,7 @@ export const linear = {
   gatherElements: {
     name: 'gatherElements',
     shape([x, indices], { axis }) {
-      checkIndices('gatherElements', x!, indices!, axis)
-      if (indices!.shape.length !== x!.shape.length)
-        throw new ShapeError(
-          `gatherElements: indices ${showShape(indices!.shape)} do not have the rank of ${showShape(x!.shape)}`,
-        )
+      checkElements('gatherElements', x!, indices!, axis)
       return { shape: indices!.shape, dtype: x!.dtype }
     },
     grad: ([g], { inputs: [x, indices], attributes: { axis } }) => [
@@ -197,7 +261,7 @@ export const linear = {
     ],
     onnx: (e, inputs, { attributes: { axis } }) => [e.node('GatherElements', inputs, { axis })],
     evaluate: ([x, indices], { axis }) => [
-      build(indices!.shape, (at) => read(x!, at.with(axis, read(indices!, at)))),
+      build(indices!.shape, (at) => read(x!, at.with(axis, inRange(read(indices!, at), x!, axis)))),
     ],
   } satisfies Primitive<{ axis: number }>,
 
@@ -205,8 +269,9 @@ export const linear = {
   scatterElements: {
     name: 'scatterElements',
     shape([x, indices, updates], { axis }) {
-      checkIndices('scatterElements', x!, indices!, axis)
-      if (!sameShape(indices!.shape, updates!.shape) || indices!.shape.length !== x!.shape.length)
+      checkElements('scatterElements', x!, indices!, axis)
+      checkUpdates('scatterElements', x!, updates!)
+      if (!sameShape(indices!.shape, updates!.shape))
         throw new ShapeError(
           `scatterElements: indices ${showShape(indices!.shape)} and updates ${showShape(updates!.shape)} into ${showShape(x!.shape)}`,
         )
@@ -225,7 +290,7 @@ export const linear = {
     evaluate([x, indices, updates], { axis, mode }) {
       const result = { shape: x!.shape, data: x!.data.slice() }
       build(updates!.shape, (at) => {
-        const to = ravel(at.with(axis, read(indices!, at)), x!.shape)
+        const to = ravel(at.with(axis, inRange(read(indices!, at), x!, axis)), x!.shape)
         const value = read(updates!, at)
         result.data[to] = mode === 'add' ? element(result, to) + value : value
         return 0

@@ -90,6 +90,9 @@ export const reductions = {
     name: 'argMax',
     shape([x], { axis }) {
       oneAxis(x!, axis, 'argMax')
+      if (x!.dtype === 'bool') throw new ShapeError('argMax: takes numbers, got bool; cast it')
+      if (x!.shape[axis] === 0)
+        throw new ShapeError(`argMax: axis ${axis} of ${showShape(x!.shape)} is empty`)
       return { shape: x!.shape.filter((_, i) => i !== axis), dtype: 'i32' }
     },
     grad: 'none',
@@ -106,8 +109,9 @@ export const reductions = {
     name: 'topK',
     shape([x], { axis, k }) {
       oneAxis(x!, axis, 'topK')
+      if (x!.dtype === 'bool') throw new ShapeError('topK: takes numbers, got bool; cast it')
       const size = x!.shape[axis]!
-      if (typeof size === 'number' && k > size)
+      if (!Number.isInteger(k) || k < 1 || (typeof size === 'number' && k > size))
         throw new ShapeError(`topK: k = ${k} of ${size} elements in ${showShape(x!.shape)}`)
       const shape = x!.shape.with(axis, k)
       return [
@@ -132,6 +136,7 @@ export const reductions = {
     name: 'cumSum',
     shape([x], { axis }) {
       oneAxis(x!, axis, 'cumSum')
+      if (x!.dtype === 'bool') throw new ShapeError('cumSum: takes numbers, got bool; cast it')
       return x!
     },
     grad: ([g], { attributes: { axis, exclusive, reverse } }) => [

@@ -173,6 +173,7 @@ export function attention(
     tapHeads('hook_v', v!, keyValueHeads),
   ] as const
 
+  /** What each head mixes from the values: [batch, T, heads * D]. */
   let z: Tensor
   let written: LayerCache | undefined
   if (cache) {
@@ -199,7 +200,7 @@ export function attention(
     const [out, keys, values] = inside
       ? cachedBody(inputs, attributes, tap)
       : cachedAttention(inputs, attributes)
-    z = splitHeads(out!, heads, headSize)
+    z = out!
     written = { keys: keys!, values: values! }
   } else {
     const turn = (value: Tensor, count: number, name: string): Tensor => {
@@ -216,13 +217,13 @@ export function attention(
       toFront(splitHeads(projected[2], keyValueHeads, headSize)),
       place.mask(),
       tap,
-    )
+    ).reshape([...x.shape.slice(0, -1), heads * headSize])
   }
 
-  if (wanted('hook_z')) z = tap('hook_z', z)
+  z = tapHeads('hook_z', z, heads)
   const out = wanted('hook_result')
-    ? sumHeads(spec, params, z, tap)
-    : linear(z.reshape([...x.shape.slice(0, -1), heads * headSize]), params.o, spec.layout)
+    ? sumHeads(spec, params, splitHeads(z, heads, headSize), tap)
+    : linear(z, params.o, spec.layout)
   return written ? { out, cache: written } : { out }
 }
 

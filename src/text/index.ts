@@ -1,0 +1,54 @@
+import { existsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { TokenizerError } from './errors.ts'
+import { readBytes, readJson } from './load/files.ts'
+import { tokenizerFromHuggingFace } from './load/huggingface.ts'
+import { tokenizerFromLlama2c } from './load/llama2c.ts'
+import type { Tokenizer } from './tokenizer.ts'
+
+export { TokenizerError } from './errors.ts'
+export { tokenizerFromGguf } from './load/gguf.ts'
+export { type HuggingFaceFiles, tokenizerFromHuggingFace } from './load/huggingface.ts'
+export { tokenizerFromLlama2c } from './load/llama2c.ts'
+export type { DecodeOptions, DecodeStream, EncodeOptions, Encoding, Tokenizer } from './tokenizer.ts'
+
+/**
+ * The tokenizer of a model's folder, or of one file: `tokenizer.json` (with the configurations beside it) or
+ * llama2.c's `tokenizer.bin`. Throws a TokenizerError that says what is wrong, and where.
+ */
+export function loadTokenizer(folderOrFile: string): Tokenizer {
+  const isFolder = existsSync(folderOrFile) && statSync(folderOrFile).isDirectory()
+  if (!isFolder) return loadFile(folderOrFile)
+  const file = ['tokenizer.json', 'tokenizer.bin']
+    .map((name) => join(folderOrFile, name))
+    .find((path) => existsSync(path))
+  if (file === undefined)
+    throw new TokenizerError(folderOrFile, 'folder', 'has no tokenizer.json or tokenizer.bin')
+  return loadFile(file)
+}
+
+function loadFile(file: string): Tokenizer {
+  if (file.endsWith('.bin')) return tokenizerFromLlama2c(file)
+  if (!file.endsWith('.json')) {
+    const hint = file.endsWith('.gguf')
+      ? '; a GGUF file is read with store, its metadata with tokenizerFromGguf'
+      : ''
+    throw new TokenizerError(file, 'file', `is neither a tokenizer.json nor a tokenizer.bin${hint}`)
+  }
+  const beside = (name: string) => {
+    const path = join(file, '..', name)
+    return existsSync(path) ? path : undefined
+  }
+  const source = (name: string) => {
+    const path = beside(name)
+    return path === undefined ? undefined : { json: readJson(path), file: path }
+  }
+  const template = beside('chat_template.jinja')
+  return tokenizerFromHuggingFace({
+    tokenizer: { json: readJson(file), file },
+    config: source('tokenizer_config.json'),
+    specialTokensMap: source('special_tokens_map.json'),
+    generationConfig: source('generation_config.json'),
+    chatTemplate: template === undefined ? undefined : readBytes(template).toString('utf8'),
+  })
+}

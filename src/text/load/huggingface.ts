@@ -1,0 +1,126 @@
+import { z } from 'zod'
+import { Place, quote } from '../errors.ts'
+import type { AddedToken } from '../pipeline/addedTokens.ts'
+import { decoder } from '../pipeline/decoders.ts'
+import { loadModel } from '../pipeline/models.ts'
+import { normalizer } from '../pipeline/normalizers.ts'
+import { PipelineTokenizer } from '../pipeline/pipeline.ts'
+import { postProcessor } from '../pipeline/postProcessors.ts'
+import { preTokenizer } from '../pipeline/preTokenizers.ts'
+import type { Vocabulary } from '../pipeline/vocabulary.ts'
+import type { Tokenizer } from '../tokenizer.ts'
+import { chatTemplateOf, parseConfig, type Source, specialIds, withBosAndEos } from './special.ts'
+
+/** The files of a Hugging Face tokenizer. All but the first may be missing. */
+export interface HuggingFaceFiles {
+  /** tokenizer.json */
+  readonly tokenizer: Source
+  /** tokenizer_config.json */
+  readonly config?: Source | undefined
+  /** special_tokens_map.json */
+  readonly specialTokensMap?: Source | undefined
+  /** generation_config.json */
+  readonly generationConfig?: Source | undefined
+  /** chat_template.jinja; it goes before the configuration's. */
+  readonly chatTemplate?: string | undefined
+}
+
+const fileFields = z.strictObject({
+  version: z.literal('1.0').optional(),
+  truncation: z.unknown(), // how to batch, which is the caller's affair
+  padding: z.unknown(),
+  added_tokens: z.array(z.unknown()).nullish(),
+  normalizer: z.unknown(),
+  pre_tokenizer: z.unknown(),
+  post_processor: z.unknown(),
+  decoder: z.unknown(),
+  model: z.unknown(),
+})
+
+const addedTokenFields = z.object({
+  content: z.string(),
+  single_word: z.boolean().default(false),
+  lstrip: z.boolean().default(false),
+  rstrip: z.boolean().default(false),
+  normalized: z.boolean().optional(),
+  special: z.boolean().default(false),
+})
+
+/**
+ * A tokenizer from a tokenizer.json and what lies beside it.
+ *
+ * This is a pipeline of our own, not a wrapper of `@huggingface/tokenizers`, which reports no offsets and is
+ * not exact: it ignores the behaviour of `Split`, `Punctuation` and `Metaspace` pre-tokenizers, approximates
+ * SentencePiece's character map by NFKC, and looks tokens up by text, so that `huggingface.test.ts` has texts
+ * to which it and the reference implementation give different ids. This one is tested, ids and offsets,
+ * against the reference. Every component has one entry in a table; a type or field that is not there is an
+ * error. `clean_up_tokenization_spaces` is not applied: it would change what was decoded.
+ */
+export function tokenizerFromHuggingFace(files: HuggingFaceFiles): Tokenizer {
+  const place = new Place(files.tokenizer.file)
+  const result = fileFields.safeParse(files.tokenizer.json)
+  if (!result.success) {
+    const issue = result.error.issues[0]!
+    return issue.path.reduce((at: Place, key) => at.at(key as string), place).fail(issue.message)
+  }
+  const json = result.data
+  const { model, vocabulary: modelVocabulary, unk } = loadModel(json.model, place.at('model'))
+  const vocabulary = modelVocabulary.copy() // the model itself must not use added tokens
+  const config = parseConfig(files.config)
+  const map = parseConfig(files.specialTokensMap)
+  const added = new Map<number, AddedToken>()
+  for (const [i, token] of (json.added_tokens ?? []).entries()) {
+    addToken(added, vocabulary, token, (token as { id?: unknown } | null)?.id, place.at('added_tokens').at(i))
+  }
+  for (const [id, token] of Object.entries(config.added_tokens_decoder ?? {})) {
+    addToken(
+      added,
+      vocabulary,
+      token,
+      Number(id),
+      new Place(files.config!.file).at('added_tokens_decoder').at(id),
+    )
+  }
+  const found = specialIds(
+    vocabulary,
+    (id) => added.get(id)?.special ?? false,
+    config,
+    map,
+    files.generationConfig,
+  )
+  const special = { ...found, unk: unk ?? found.unk }
+  const processor = postProcessor(json.post_processor, vocabulary, place.at('post_processor'))
+  return new PipelineTokenizer({
+    vocabulary,
+    addedTokens: [...added.values()],
+    normalizer: normalizer(json.normalizer, place.at('normalizer')),
+    preTokenizer: preTokenizer(json.pre_tokenizer, place.at('pre_tokenizer')),
+    model,
+    postProcessor: withBosAndEos(processor, special, config, files.config?.file ?? ''),
+    decoder: decoder(json.decoder, place.at('decoder')),
+    special,
+    chatTemplate: files.chatTemplate ?? chatTemplateOf(config),
+  })
+}
+
+function addToken(
+  added: Map<number, AddedToken>,
+  vocabulary: Vocabulary,
+  json: unknown,
+  id: unknown,
+  place: Place,
+): void {
+  const result = addedTokenFields.safeParse(json)
+  const token = result.success ? result.data : place.fail(`not an added token: ${quote(json)}`)
+  const { content, single_word, lstrip, rstrip, special, normalized } = token
+  if (vocabulary.ids.get(content) !== id) vocabulary.add(content, id, place)
+  added.set(id as number, {
+    id: id as number,
+    content,
+    singleWord: single_word,
+    leftStrip: lstrip,
+    rightStrip: rstrip,
+    normalized: normalized ?? !special,
+    special,
+  })
+}

@@ -1,0 +1,99 @@
+import type { Place } from '../errors.ts'
+import { type Aligned, AlignedBuilder } from './aligned.ts'
+import { charLength } from './chars.ts'
+
+/**
+ * The character map that a SentencePiece model carries (`precompiled_charsmap`): base64 of the byte length of
+ * a double-array trie (u32), the trie (u32 units, darts-clone's layout) and NUL-ended replacements.
+ *
+ * It follows Hugging Face's normalizer, not SentencePiece: whole grapheme clusters of fewer than 6 bytes are
+ * looked up first, then single characters, and the shortest key that begins the looked-up string decides.
+ * That is what models with a tokenizer.json are served with.
+ */
+export function precompiledNormalizer(base64: string, place: Place): (text: Aligned) => Aligned {
+  const map = new CharsMap(base64, place)
+  const segmenter = new Intl.Segmenter('und', { granularity: 'grapheme' })
+  return (text) => {
+    const builder = new AlignedBuilder(text.text.length)
+    let changed = false
+    const put = (at: number, part: string): boolean => {
+      const found = map.find(part)
+      if (found === undefined) return false
+      changed = true
+      addReplacement(builder, text, at, part, found)
+      return true
+    }
+    for (const { segment, index } of segmenter.segment(text.text)) {
+      if (Buffer.byteLength(segment) < 6 && put(index, segment)) continue
+      let at = index
+      for (const char of segment) {
+        if (!put(at, char)) builder.copy(text, at, at + char.length)
+        at += char.length
+      }
+    }
+    return changed ? builder.done() : text
+  }
+}
+
+/** Characters correspond one to one as far as they go; surplus new ones share the last old one's range. */
+function addReplacement(
+  builder: AlignedBuilder,
+  text: Aligned,
+  at: number,
+  old: string,
+  found: string,
+): void {
+  let end = at
+  let start = at
+  for (const char of found) {
+    if (end < at + old.length) {
+      start = end
+      end += charLength(text.text, start)
+    }
+    builder.add(char, text.start(start), text.end(end - 1))
+  }
+}
+
+class CharsMap {
+  private readonly units: Uint32Array
+  private readonly replacements: Buffer
+  private readonly found = new Map<string, string | undefined>()
+
+  constructor(base64: string, place: Place) {
+    const bytes = Buffer.from(base64, 'base64')
+    const size = bytes.length < 4 ? -1 : bytes.readUInt32LE(0)
+    if (size < 0 || size % 4 !== 0 || 4 + size > bytes.length) place.fail('not a SentencePiece character map')
+    this.units = new Uint32Array(size / 4)
+    for (let i = 0; i < this.units.length; i++) this.units[i] = bytes.readUInt32LE(4 + 4 * i)
+    this.replacements = bytes.subarray(4 + size)
+  }
+
+  /** The replacement of the shortest key that `text` begins with. */
+  find(text: string): string | undefined {
+    if (!this.found.has(text)) {
+      if (this.found.size > 10_000) this.found.clear()
+      this.found.set(text, this.search(text))
+    }
+    return this.found.get(text)
+  }
+
+  private search(text: string): string | undefined {
+    let node = offset(this.units[0] ?? 0)
+    for (const byte of Buffer.from(text)) {
+      if (byte === 0) return undefined
+      node ^= byte
+      const unit = this.units[node]
+      if (unit === undefined || (unit & 0x800000ff) !== byte) return undefined
+      node ^= offset(unit)
+      if ((unit >>> 8) & 1) {
+        const begin = (this.units[node] ?? 0) & 0x7fffffff
+        const end = this.replacements.indexOf(0, begin)
+        return this.replacements.toString('utf8', begin, end < 0 ? undefined : end)
+      }
+    }
+    return undefined
+  }
+}
+
+/** How far from a node its children are (darts-clone: bit 9 says that the offset is in units of 256). */
+const offset = (unit: number) => (unit >>> 10) << ((unit & 0x200) >>> 6)
