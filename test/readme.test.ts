@@ -1,0 +1,27 @@
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath, pathToFileURL } from 'node:url'
+import { describe, expect, it } from 'vitest'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const blocks = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```ts run\n(.*?)```/gs)]
+
+describe('examples of the README', () => {
+  it('finds them', () => expect(blocks.length).toBeGreaterThan(1))
+
+  it.each(blocks.map(([, code], i) => [i + 1, code!] as const))('example %i runs', (_, code) => {
+    const folder = mkdtempSync(join(tmpdir(), 'glossa-readme-'))
+    try {
+      const file = join(folder, 'example.mts')
+      const library = pathToFileURL(join(root, 'src/index.ts')).href
+      writeFileSync(file, code.replaceAll("'glossa'", `'${library}'`))
+      const tsx = join(root, 'node_modules/tsx/dist/cli.mjs')
+      const output = execFileSync(process.execPath, [tsx, file], { cwd: root, encoding: 'utf8' })
+      expect(output.trim().length).toBeGreaterThan(0)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+})
