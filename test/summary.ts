@@ -8,6 +8,8 @@ export default class Summary implements Reporter {
       for (const test of module.children.allTests()) count[test.result().state]++
       if (module.errors().length > 0) count.failed++
     }
-    console.log(`tests: ${count.passed} passed, ${count.failed} failed, ${count.skipped + count.pending} skipped`)
+    console.log(
+      `tests: ${count.passed} passed, ${count.failed} failed, ${count.skipped + count.pending} skipped`,
+    )
   }
 }

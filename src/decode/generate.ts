@@ -4,6 +4,7 @@ import type { Model, TapOptions } from '../model/index.ts'
 import type { DecodeStream } from '../text/index.ts'
 import { type GenerateOptions, type Generation, parseOptions, rulesOf } from './options.ts'
 import { argMax, draw, logSumExp, mostLikely, type Rule, type TokenLogprob } from './rules.ts'
+import { scoreTokens } from './score.ts'
 import { StopTexts } from './stop.ts'
 
 /** `stop`: a stop text or token; `length`: maxTokens; `context`: the model's last position is taken. */
@@ -35,7 +36,10 @@ export type Prompt = string | readonly number[]
 
 /** The token ids of a prompt. */
 export function promptTokens(model: Model, prompt: Prompt): number[] {
-  if (typeof prompt !== 'string') return [...prompt]
+  if (typeof prompt !== 'string') {
+    if (prompt.length === 0) throw new Error('a prompt has no tokens')
+    return [...prompt]
+  }
   if (!model.tokenizer) throw new Error(`${model.path} has no tokenizer: give token ids instead of text`)
   const { ids } = model.tokenizer.encode(prompt)
   if (ids.length > 0) return ids
@@ -65,11 +69,16 @@ class Row {
   /** Chooses the next token from f32 [vocab], which it may change. */
   choose(logits: Float32Array, rules: readonly Rule[], greedy: boolean): number {
     for (const rule of rules) rule(logits, { tokens: this.tokens })
-    return greedy ? argMax(logits) : draw(logits, this.#uniform())
+    const token = greedy ? argMax(logits) : draw(logits, this.#uniform())
+    if (!Number.isFinite(logits[token]))
+      throw new Error(`no token can follow: the logit of the best one is ${logits[token]}`)
+    return token
   }
 
   /** Takes a token into the row; gives the text to show. */
   accept(token: number): string {
+    // The text goes on where the prompt's ends: a first space is not dropped, a half character is completed.
+    if (this.generated === 0) for (const prior of this.tokens) this.#stream?.push(prior)
     this.tokens.push(token)
     this.generated++
     const { text, stopped } = this.#stop.push(this.#stream?.push(token) ?? '')
@@ -117,9 +126,9 @@ export async function* generate(
   )
   if (rows.length === 0) return
   const longest = Math.max(...rows.map(({ tokens }) => tokens.length))
-  if (longest > model.spec.context)
-    throw new RangeError(`a prompt of ${longest} tokens; the model was made for ${model.spec.context}`)
-  const capacity = Math.min(model.spec.context, longest + settings.maxTokens)
+  if (longest > model.context)
+    throw new RangeError(`a prompt of ${longest} tokens; the model was made for ${model.context}`)
+  const capacity = Math.min(model.context, longest + settings.maxTokens)
 
   let cache = model.newCache(rows.length, capacity)
   const lengths = new Int32Array(rows.length)
@@ -160,7 +169,7 @@ export async function* generate(
         const text = row.accept(token)
         yield { row: i, token, text, ...(top && { top }), ...(logprob !== undefined && { logprob }) }
         if (row.finish === undefined && row.generated >= settings.maxTokens) row.finish = 'length'
-        else if (row.finish === undefined && row.tokens.length >= model.spec.context) row.finish = 'context'
+        else if (row.finish === undefined && row.tokens.length >= model.context) row.finish = 'context'
       }
       if (row.finish !== undefined) yield { row: i, text: row.rest(), finish: row.finish }
     }
@@ -207,12 +216,6 @@ export async function complete(
   if (!options.promptLogprobs) return results
   const scored: Completion[] = []
   for (const result of results)
-    scored.push({ ...result, promptLogprobs: await scoreRow(model, result.promptTokens) })
+    scored.push({ ...result, promptLogprobs: await scoreTokens(model, result.promptTokens) })
   return scored
-}
-
-async function scoreRow(model: Model, tokens: readonly number[]): Promise<number[]> {
-  if (tokens.length < 2) return []
-  const scores = await model.score([tokens])
-  return Array.from(scores.data as Float32Array)
 }

@@ -11,3 +11,4 @@ export {
 } from './generate.ts'
 export { type GenerateOptions, generateSchema, parseOptions } from './options.ts'
 export * from './rules.ts'
+export { type ScoreContext, scoreBatch, scoreStepwise, scoreTokens } from './score.ts'

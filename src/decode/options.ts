@@ -3,28 +3,38 @@ import * as z from 'zod'
 import { minP, type Rule, repetitionPenalty, temperature, topK, topP } from './rules.ts'
 
 export const generateSchema = z.strictObject({
-  /** Most tokens to generate for a prompt. */
-  maxTokens: z.int().positive().default(64),
-  /** 0 takes the most likely token at each step. */
-  temperature: z.number().nonnegative().default(0.8),
-  /** Keep the k most likely tokens. */
-  topK: z.int().positive().optional(),
-  /** Keep the most likely tokens up to this probability. */
-  topP: z.number().positive().max(1).default(1),
-  /** Keep tokens with at least this share of the largest probability. */
-  minP: z.number().min(0).max(1).default(0),
-  /** 1 is none; above 1 discourages tokens that have occurred. */
-  repetitionPenalty: z.number().positive().default(1),
-  /** Generation ends before any of these texts would appear. */
-  stop: z.array(z.string().min(1)).default([]),
-  /** Tokens that end generation; the tokenizer's end-of-text token by default. */
-  stopTokens: z.array(z.int().nonnegative()).optional(),
-  /** Same seed, same text. A random one by default. */
-  seed: z.int().nonnegative().optional(),
-  /** Report this many of the most likely tokens at each step, and the log-probability of the one chosen. */
-  logprobs: z.int().nonnegative().optional(),
-  /** Report the log-probabilities of the prompt's tokens. */
-  promptLogprobs: z.boolean().default(false),
+  maxTokens: z.int().positive().default(64).describe('Most tokens to generate for a prompt'),
+  temperature: z.number().nonnegative().default(0.8).describe('0 takes the most likely token at each step'),
+  topK: z.int().positive().optional().describe('Keep the k most likely tokens'),
+  topP: z
+    .number()
+    .positive()
+    .max(1)
+    .default(1)
+    .describe('Keep the most likely tokens up to this probability'),
+  minP: z
+    .number()
+    .min(0)
+    .max(1)
+    .default(0)
+    .describe('Keep tokens with this share of the largest probability'),
+  repetitionPenalty: z
+    .number()
+    .positive()
+    .default(1)
+    .describe('Above 1 discourages tokens that have occurred'),
+  stop: z.array(z.string().min(1)).default([]).describe('Generation ends before this text would appear'),
+  stopTokens: z
+    .array(z.int().nonnegative())
+    .optional()
+    .describe('Tokens that end generation, instead of the end-of-text token'),
+  seed: z.int().nonnegative().optional().describe('Same seed, same text; a random one by default'),
+  logprobs: z
+    .int()
+    .nonnegative()
+    .optional()
+    .describe('Report the chosen token at each step with its log-probability, and the most likely ones'),
+  promptLogprobs: z.boolean().default(false).describe('Report the log-probabilities of the prompt too'),
 })
 
 export type GenerateOptions = z.input<typeof generateSchema>

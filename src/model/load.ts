@@ -11,7 +11,7 @@ import {
 } from '../array/index.ts'
 import { type Checkpoint, openCheckpoint, readBytes, readFloats, type TensorEntry } from '../store/index.ts'
 import { loadTokenizer, type Tokenizer, tokenizerFromGguf, tokenizerFromLlama2c } from '../text/index.ts'
-import type { DecoderNames, Described } from './families/family.ts'
+import type { DecoderNames, Described, Family } from './families/family.ts'
 import { familyOf } from './families/index.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
 
@@ -150,13 +150,14 @@ const firstOf = (folder: string, names: readonly string[]): string | undefined =
 export function load(path: string): LoadedModel {
   if (!existsSync(path)) throw new Error(`${path}: there is no such file or folder`)
   const checkpoint = openCheckpoint(path)
-  const { config, id, tokenizer } = describeFiles(path, checkpoint)
-  const family = familyOf(checkpoint.format, id)
+  const { config, id, source, tokenizer } = describeFiles(path, checkpoint)
+  let family: Family
   let described: Described
   try {
+    family = familyOf(checkpoint.format, id)
     described = family.describe(config, (name) => checkpoint.tensors.has(name))
   } catch (error) {
-    throw new Error(`${path}: ${(error as Error).message}`)
+    throw new Error(`${source}: ${(error as Error).message}`)
   }
   return {
     path,
@@ -171,12 +172,13 @@ export function load(path: string): LoadedModel {
 function describeFiles(
   path: string,
   checkpoint: Checkpoint,
-): { config: unknown; id: string; tokenizer: () => Tokenizer | undefined } {
+): { config: unknown; id: string; source: string; tokenizer: () => Tokenizer | undefined } {
   const { metadata, format } = checkpoint
   if (format === 'gguf')
     return {
       config: metadata,
       id: String(metadata['general.architecture']),
+      source: path,
       tokenizer: () =>
         metadata['tokenizer.ggml.model'] === undefined ? undefined : tokenizerFromGguf(metadata, path),
     }
@@ -186,6 +188,7 @@ function describeFiles(
     return {
       config: metadata,
       id: 'llama2.c',
+      source: path,
       tokenizer: () => (file ? tokenizerFromLlama2c(file) : undefined),
     }
   }
@@ -196,5 +199,10 @@ function describeFiles(
   if (!isObject(config) || typeof config.model_type !== 'string')
     throw new Error(`${configFile}: has no "model_type"`)
   const file = firstOf(folder, ['tokenizer.json'])
-  return { config, id: config.model_type, tokenizer: () => (file ? loadTokenizer(folder) : undefined) }
+  return {
+    config,
+    id: config.model_type,
+    source: configFile,
+    tokenizer: () => (file ? loadTokenizer(folder) : undefined),
+  }
 }

@@ -42,12 +42,15 @@ export interface ModelParts {
   readonly path?: string
   /** Weights are constants of the programs instead of arguments. */
   readonly sealed?: boolean
+  /** Most positions; by default what the model was made for, up to 32768. Rotary tables grow with it. */
+  readonly context?: number
   /** Reads and edits of every program. A sealed model has no others. */
   readonly taps?: TapOptions
   /** Whether a sealed model re-lays its weights at load. */
   readonly prepack?: boolean
 }
 
+const defaultContext = 32768
 const cacheAxes: Axes = ['batch', null, 'capacity', null]
 const stepAxes: Axes = { tokens: ['batch', 'time'], cache: cacheAxes, lengths: ['batch'], at: ['batch'] }
 
@@ -58,6 +61,8 @@ export class Model {
   readonly tokenizer: Tokenizer | undefined
   readonly path: string
   readonly sealed: boolean
+  /** Most positions of a sequence. */
+  readonly context: number
   readonly taps: TapOptions
   readonly #prepack: boolean
   readonly #rotary: RotaryTable | undefined
@@ -73,8 +78,12 @@ export class Model {
     this.sealed = parts.sealed ?? false
     this.taps = parts.taps ?? {}
     this.#prepack = parts.prepack ?? true
-    const { position, attention, context } = parts.spec
-    if (position.kind === 'rotary') this.#rotary = rotaryTable(position.base, attention.headSize, context)
+    this.context = parts.context ?? Math.min(parts.spec.context, defaultContext)
+    const { position, attention } = parts.spec
+    if (position.kind === 'rotary')
+      this.#rotary = rotaryTable(position.base, attention.headSize, this.context)
+    else if (this.context > parts.spec.context)
+      throw new RangeError(`context ${this.context}: the model has ${parts.spec.context} learned positions`)
   }
 
   /** Opens a checkpoint; see `load`. Its weights are arguments of every program: they can be edited and trained. */
@@ -106,8 +115,7 @@ export class Model {
   /** An empty cache for rows of at most `capacity` tokens. */
   newCache(batch: number, capacity: number): Cache {
     const { keyValueHeads, headSize } = this.spec.attention
-    if (capacity > this.spec.context)
-      throw new RangeError(`${capacity} positions; the model was made for ${this.spec.context}`)
+    this.#checkLength(capacity)
     const shape = [batch, keyValueHeads, capacity, headSize]
     return Array.from({ length: this.spec.layers }, () => ({ keys: zeros(shape), values: zeros(shape) }))
   }
@@ -117,14 +125,20 @@ export class Model {
     if (tokens instanceof Tensor) return tokens
     const [first] = tokens
     if (!first || first.length === 0) throw new Error('there are no tokens')
-    if (first.length > this.spec.context)
-      throw new RangeError(`${first.length} tokens; the model was made for ${this.spec.context}`)
+    this.#checkLength(first.length)
     for (const row of tokens) {
       if (row.length !== first.length)
         throw new Error(`rows of ${first.length} and ${row.length} tokens in one batch; pad or split them`)
       for (const id of row) this.#check(id)
     }
     return tensor(Int32Array.from(tokens.flat()), [tokens.length, first.length])
+  }
+
+  #checkLength(length: number): void {
+    if (length > this.context)
+      throw new RangeError(
+        `${length} positions, but the context is ${this.context} (the model was made for ${this.spec.context})`,
+      )
   }
 
   #check(id: number): void {

@@ -26,7 +26,13 @@ const bitsOf = { int8: 8, int4: 4 } as const
 export function seal(model: Model, options: SealOptions = {}): Model {
   const { weights = 'f32', block = 128, read = [], edit = {} } = options
   if (model.sealed) throw new Error('this model is sealed already')
-  const common = { engine: model.engine, tokenizer: model.tokenizer, path: model.path, sealed: true }
+  const common = {
+    engine: model.engine,
+    tokenizer: model.tokenizer,
+    path: model.path,
+    context: model.context,
+    sealed: true,
+  }
   const taps: TapOptions = { read: [...read], edit: { ...model.taps.edit, ...edit } }
   if (weights === 'f32')
     // Mapped weights are used where they lie; re-laying them would copy them.

@@ -58,3 +58,5 @@ export const blocks = <T>(layers: number, make: (layer: number) => T): T[] =>
   Array.from({ length: layers }, (_, layer) => make(layer))
 
 export const positive = z.int().positive()
+/** Layers: bounded, so that a damaged file cannot ask for a billion of them. */
+export const layerCount = z.int().positive().max(4096)

@@ -1,6 +1,6 @@
 /** GPT-2 (Radford et al. 2019), Hugging Face layout: `GPT2LMHeadModel`. */
 import * as z from 'zod'
-import { blocks, type Family, inert, positive, readConfig } from './family.ts'
+import { blocks, type Family, inert, layerCount, positive, readConfig } from './family.ts'
 
 const ignored = z.unknown().optional()
 const schema = z.strictObject({
@@ -10,7 +10,7 @@ const schema = z.strictObject({
   n_positions: positive,
   n_ctx: positive.optional(),
   n_embd: positive,
-  n_layer: positive,
+  n_layer: layerCount,
   n_head: positive,
   n_inner: positive.nullish(),
   activation_function: z.enum(['gelu_new', 'gelu', 'relu']).default('gelu_new'),

@@ -3,11 +3,11 @@
  * are neighbours here.
  */
 import * as z from 'zod'
-import { blocks, type Family, positive, readConfig } from './family.ts'
+import { blocks, type Family, layerCount, positive, readConfig } from './family.ts'
 
 const schema = z.object({
   'general.architecture': z.literal('llama'),
-  'llama.block_count': positive,
+  'llama.block_count': layerCount,
   'llama.context_length': positive,
   'llama.embedding_length': positive,
   'llama.feed_forward_length': positive,

@@ -1,6 +1,6 @@
 /** Llama (Touvron et al. 2023), Hugging Face layout: `LlamaForCausalLM`. */
 import * as z from 'zod'
-import { blocks, type Family, inert, positive, readConfig } from './family.ts'
+import { blocks, type Family, inert, layerCount, positive, readConfig } from './family.ts'
 
 const schema = z.strictObject({
   ...inert,
@@ -8,7 +8,7 @@ const schema = z.strictObject({
   vocab_size: positive,
   hidden_size: positive,
   intermediate_size: positive,
-  num_hidden_layers: positive,
+  num_hidden_layers: layerCount,
   num_attention_heads: positive,
   num_key_value_heads: positive.optional(),
   head_dim: positive.nullish(),

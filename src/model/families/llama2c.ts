@@ -1,11 +1,11 @@
 /** Checkpoints of llama2.c (Karpathy 2023): Llama with Meta's names and interleaved rotary pairs. */
 import * as z from 'zod'
-import { blocks, type Family, positive, readConfig } from './family.ts'
+import { blocks, type Family, layerCount, positive, readConfig } from './family.ts'
 
 const schema = z.strictObject({
   dim: positive,
   hidden_dim: positive,
-  n_layers: positive,
+  n_layers: layerCount,
   n_heads: positive,
   n_kv_heads: positive,
   vocab_size: positive,
