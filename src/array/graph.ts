@@ -1,5 +1,5 @@
 /** Graphs: what a traced function became. Walking, resolving fused operations, printing. */
-import { type Dim, showShape, subtractDims } from './dim.ts'
+import { type Dim, showShape } from './dim.ts'
 import type { Call } from './op.ts'
 import type { Tensor } from './tensor.ts'
 
@@ -88,8 +88,8 @@ export interface SizeCondition {
 }
 
 /**
- * What cannot be known while tracing: whether slices of symbolic axes stay inside them, and whether sizes with
- * a minus come out as sizes. ONNX would cut a slice short, and wrong numbers could follow.
+ * What cannot be known while tracing: whether sizes with a minus come out as sizes, and what operations ask of
+ * symbolic sizes, such as that a slice stays inside its axis.
  */
 export function conditionsOf(graph: Graph): SizeCondition[] {
   const conditions = new Map<string, SizeCondition>()
@@ -102,12 +102,7 @@ export function conditionsOf(graph: Graph): SizeCondition[] {
     const call = callOf(node)
     if (!call) continue
     for (const dim of node.shape) require(dim, `${call.op.name}: ${node} has a negative size`)
-    const { start, end } = call.attributes as { start?: Dim; end?: Dim }
-    if (call.op.name !== 'slice' || start === undefined || end === undefined) continue
-    const [x] = call.inputs
-    const text = `slice: ${start} to ${end} is outside ${x}`
-    require(start, text)
-    require(subtractDims(x!.shape[(call.attributes as unknown as { axis: number }).axis]!, end), text)
+    for (const [dim, text] of call.op.conditions?.(call.inputs, call.attributes) ?? []) require(dim, text)
   }
   return [...conditions.values()]
 }
@@ -128,13 +123,13 @@ const showAttributes = (attributes: object): string => {
 
 /**
  * The graph as text, one operation a line:
- * `%3 = matmul(%1, params.q) {transposeB}   f32[batch, time, 64]`. Equal texts are equal computations, save
+ * `%3 = matmul(%1, @params.q) {transposeB}   f32[batch, time, 64]`. Equal texts are equal computations, save
  * for the contents of captured arrays, which appear by dtype and shape.
  */
 export function printGraph(graph: Graph): string {
   const names = new Map<Tensor, string>()
-  for (const { name, tensor } of graph.inputs) names.set(tensor, name)
-  const lines = graph.inputs.map(({ name, tensor }) => `input ${name}   ${tensor}`)
+  for (const { name, tensor } of graph.inputs) names.set(tensor, `@${name}`)
+  const lines = graph.inputs.map(({ name, tensor }) => `input @${name}   ${tensor}`)
   let next = 0
   let constants = 0
   const name = (tensor: Tensor): string => {

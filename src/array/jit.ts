@@ -1,5 +1,5 @@
 /** Tracing functions over trees and compiling them once for all sizes of their named axes. */
-import { type Dim, sameShape, symbol } from './dim.ts'
+import { type Dim, symbol } from './dim.ts'
 import type { Graph } from './graph.ts'
 import { placeholder, type Tensor } from './tensor.ts'
 import { leaves, type Mapped, mapTree, unflatten } from './tree.ts'
@@ -39,7 +39,7 @@ export interface LeafType {
 }
 
 const isNames = (axes: Axes): axes is AxisNames =>
-  Array.isArray(axes) && axes.every((entry) => entry === null || typeof entry === 'string')
+  Array.isArray(axes) && axes.length > 0 && axes.every((entry) => entry === null || typeof entry === 'string')
 
 function namesAt(axes: Axes | undefined, path: readonly string[]): AxisNames | undefined {
   if (axes === undefined || isNames(axes)) return axes
@@ -97,9 +97,6 @@ function pairs(
       const from = inputs.findIndex((input) => input.name === path)
       if (from < 0)
         throw new Error(`inPlace: the result '${name}' has no counterpart '${path}' in the arguments`)
-      const [given, result] = [inputs[from]!.tensor, outputs[i]!.tensor]
-      if (!sameShape(given.shape, result.shape) || given.dtype !== result.dtype)
-        throw new Error(`inPlace: the result '${name}' is ${result}, the argument '${path}' is ${given}`)
       map.set(i, from)
     })
     if (map.size === before) throw new Error(`inPlace: the result has no branch '${branch}'`)

@@ -1,4 +1,5 @@
 /** Functions of neural networks. Each has a composed body; providers with a fused operator use that instead. */
+import { sameShape } from './dim.ts'
 import { isFloat } from './dtype.ts'
 import { fused } from './fused.ts'
 import { type Emitter, ShapeError, type Value } from './op.ts'
@@ -130,8 +131,16 @@ const rmsNormCall = fused<{ epsilon: number }>({
 export const rmsNorm = (x: Tensor, weight: Tensor, epsilon: number): Tensor =>
   rmsNormCall([x, weight], { epsilon })[0]!
 
-/** The operator that adds two arrays and normalises the sum; it broadcasts nothing. */
-function skipNorm(name: string, e: Emitter, inputs: readonly Value[], epsilon: number): Value[] {
+/** The operator that adds two arrays and normalises the sum; it takes two or three axes and broadcasts nothing. */
+function skipNorm(
+  name: string,
+  e: Emitter,
+  inputs: readonly Value[],
+  [x, update]: readonly Tensor[],
+  epsilon: number,
+): Value[] | undefined {
+  if (x!.dtype !== 'f32' || x!.rank < 2 || x!.rank > 3 || !sameShape(x!.shape, update!.shape))
+    return undefined
   const attributes = { epsilon: { float: epsilon } }
   const [normal, , , sum] = e.nodes(name, inputs, 4, attributes, 'com.microsoft')
   return [normal!, sum!]
@@ -143,8 +152,8 @@ const addRmsNormCall = fused<{ epsilon: number }>({
     const sum = x!.add(update!)
     return [rmsNorm(sum, weight!, epsilon), sum]
   },
-  onnx: (e, inputs, { inputs: [x], attributes: { epsilon } }) =>
-    x!.dtype === 'f32' ? skipNorm('SkipSimplifiedLayerNormalization', e, inputs, epsilon) : undefined,
+  onnx: (e, values, { inputs, attributes: { epsilon } }) =>
+    skipNorm('SkipSimplifiedLayerNormalization', e, values, inputs, epsilon),
 })
 
 /** x + update, and its RMS norm. */
@@ -164,8 +173,8 @@ const addLayerNormCall = fused<{ epsilon: number }>({
     const sum = x!.add(update!)
     return [layerNorm(sum, weight!, bias, epsilon), sum]
   },
-  onnx: (e, inputs, { inputs: [x], attributes: { epsilon } }) =>
-    x!.dtype === 'f32' ? skipNorm('SkipLayerNormalization', e, inputs, epsilon) : undefined,
+  onnx: (e, values, { inputs, attributes: { epsilon } }) =>
+    skipNorm('SkipLayerNormalization', e, values, inputs, epsilon),
 })
 
 /** x + update, and its layer norm. */

@@ -78,6 +78,8 @@ export interface Op<A = Attributes> {
     | 'none'
     | 'body'
     | ((cotangents: readonly (Tensor | undefined)[], call: Call<A>) => readonly (Tensor | undefined)[])
+  /** Sizes that must not be negative, with what to say if they are; for sizes known only when the program runs. */
+  conditions?(inputs: readonly Aval[], attributes: A): readonly (readonly [dim: Dim, text: string])[]
   /** The operation is no more than its body: two calls may have different bodies. Its body is what is printed. */
   readonly transparent?: boolean
   /** Inputs that an output may overwrite when the fused operator runs: output index -> input index. */

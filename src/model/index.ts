@@ -1,5 +1,6 @@
 /** Models: the decoder, its families, its taps. */
 export { type Cache, type ForwardInput, type ForwardOutput, forward } from './decoder.ts'
+export { type ExportedFiles, type ExportModelOptions, exportModel } from './export.ts'
 export { type LoadedModel, load } from './load.ts'
 export { Model, type ModelParts, type StepInput, type StepOutput } from './model.ts'
 export { type RotaryTable, rotaryTable } from './parts/position.ts'

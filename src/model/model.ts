@@ -112,6 +112,13 @@ export class Model {
     return this.programs(taps).step(input)
   }
 
+  /** Compiles the program that generates, which otherwise happens at the first step. */
+  async prepare(taps: TapOptions = {}): Promise<void> {
+    const [tokens, lengths] = [tensor(Int32Array.of(0), [1, 1]), tensor(Int32Array.of(0))]
+    const { logits } = await this.step({ tokens, cache: this.newCache(1, 1), lengths, at: lengths }, taps)
+    logits.dispose()
+  }
+
   /** An empty cache for rows of at most `capacity` tokens. */
   newCache(batch: number, capacity: number): Cache {
     const { keyValueHeads, headSize } = this.spec.attention

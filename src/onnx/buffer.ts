@@ -38,6 +38,13 @@ export class OrtStorage implements Storage {
     return this.#tensor
   }
 
+  /** Hands the memory over; this storage is disposed of. */
+  give(): OrtTensor {
+    const { tensor } = this
+    this.#tensor = undefined
+    return tensor
+  }
+
   read(): TypedArray {
     const data = this.tensor.data as TypedArray
     // Newer JavaScript engines have a Float16Array, which ONNX Runtime then uses; we hold words.

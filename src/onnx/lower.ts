@@ -22,6 +22,15 @@ export interface LowerOptions {
   readonly provider: string
   /** Decides where the bytes of a large constant are found; by default they stay in the model. */
   readonly place?: (storage: Storage) => TensorBytes
+  readonly names?: ValueNames
+}
+
+/** Names for a model that others read; none may look like `v1` or `c1`. */
+export interface ValueNames {
+  readonly inputs: readonly string[]
+  readonly outputs: readonly string[]
+  /** Names of large constants. */
+  readonly constant?: (storage: Storage) => string | undefined
 }
 
 export interface Lowered {
@@ -98,8 +107,7 @@ class OnnxEmitter implements Emitter {
     return this.#memo(this.#constants, key, () => this.initializer(dtype, shape, { raw: bytesOf(data) }))
   }
 
-  initializer(dtype: DType, shape: readonly number[], bytes: TensorBytes): Value {
-    const name = `c${this.#next++}`
+  initializer(dtype: DType, shape: readonly number[], bytes: TensorBytes, name = `c${this.#next++}`): Value {
     this.initializers.push({ name, dtype, shape, bytes })
     return name
   }
@@ -177,14 +185,18 @@ const valueInfo = (name: Value, { shape, dtype }: Tensor): OnnxValueInfo => ({
 
 /** Lowers a graph. Captured tensors become initialisers; unused inputs are left out. */
 export function lower(graph: Graph, options: LowerOptions): Lowered {
+  const { names } = options
+  for (const [output, input] of graph.inPlace ?? []) checkPair(graph.outputs[output]!, graph.inputs[input]!)
+  const nameOfInput = (i: number): string => names?.inputs[i] ?? inputName(i)
+  const nameOfOutput = (i: number): string => names?.outputs[i] ?? outputName(i)
   const values = new Map<Tensor, Value>()
   const symbols = new Map<string, { input: Value; axis: number }>()
   const used = new Set<Value>()
   graph.inputs.forEach(({ tensor }, i) => {
-    values.set(tensor, inputName(i))
+    values.set(tensor, nameOfInput(i))
     tensor.shape.forEach((dim, axis) => {
       const name = symbolName(dim)
-      if (name !== undefined && !symbols.has(name)) symbols.set(name, { input: inputName(i), axis })
+      if (name !== undefined && !symbols.has(name)) symbols.set(name, { input: nameOfInput(i), axis })
     })
   })
   const emitter = new OnnxEmitter(options.provider, symbols, (input) => used.add(input))
@@ -197,7 +209,7 @@ export function lower(graph: Graph, options: LowerOptions): Lowered {
     const inline = bytes < inlineBytes || !options.place
     return inline
       ? emitter.constant(storage.dtype, storage.shape, storage.read())
-      : emitter.initializer(storage.dtype, storage.shape, options.place!(storage))
+      : emitter.initializer(storage.dtype, storage.shape, options.place!(storage), names?.constant?.(storage))
   }
 
   const emitCall = (call: Call): boolean => {
@@ -242,16 +254,17 @@ export function lower(graph: Graph, options: LowerOptions): Lowered {
   const nodes = nameOutputs(
     emitter.nodeList,
     graph.outputs.map(({ tensor }) => values.get(tensor)!),
+    nameOfOutput,
   )
   for (const node of nodes) for (const input of node.inputs) used.add(input)
-  const usedInputs = graph.inputs.flatMap((_, i) => (used.has(inputName(i)) ? [i] : []))
+  const usedInputs = graph.inputs.flatMap((_, i) => (used.has(nameOfInput(i)) ? [i] : []))
   const inPlace = new Map(
     [...(graph.inPlace ?? [])].filter(([output, input]) => {
       const from = overwritten.get(resolveIdentity(graph.outputs[output]!.tensor))
       return (
         from !== undefined &&
         resolveIdentity(from) === graph.inputs[input]!.tensor &&
-        readers(nodes, inputName(input)) === 1
+        readers(nodes, nameOfInput(input)) === 1
       )
     }),
   )
@@ -260,8 +273,8 @@ export function lower(graph: Graph, options: LowerOptions): Lowered {
       name: options.name,
       nodes,
       initializers: emitter.initializers,
-      inputs: usedInputs.map((i) => valueInfo(inputName(i), graph.inputs[i]!.tensor)),
-      outputs: graph.outputs.map(({ tensor }, i) => valueInfo(outputName(i), tensor)),
+      inputs: usedInputs.map((i) => valueInfo(nameOfInput(i), graph.inputs[i]!.tensor)),
+      outputs: graph.outputs.map(({ tensor }, i) => valueInfo(nameOfOutput(i), tensor)),
     },
     used: usedInputs,
     inPlace,
@@ -274,6 +287,15 @@ function resolveIdentity(tensor: Tensor): Tensor {
   return node
 }
 
+type Named = Graph['inputs'][number]
+
+function checkPair(result: Named, given: Named): void {
+  if (`${result.tensor}` !== `${given.tensor}`)
+    throw new Error(
+      `inPlace: the result '${result.name}' is ${result.tensor}, the argument '${given.name}' is ${given.tensor}`,
+    )
+}
+
 /** Nodes that read a value's elements: if there are others, none may write over it. */
 const readers = (nodes: readonly OnnxNode[], value: Value): number =>
   nodes.filter(({ op, inputs }) => op !== 'Shape' && inputs.includes(value)).length
@@ -282,12 +304,16 @@ const readers = (nodes: readonly OnnxNode[], value: Value): number =>
  * Outputs need names of their own: the node that makes a value takes the output's name; inputs, constants and
  * values that are two outputs are copied.
  */
-function nameOutputs(nodes: readonly OnnxNode[], outputs: readonly Value[]): OnnxNode[] {
+function nameOutputs(
+  nodes: readonly OnnxNode[],
+  outputs: readonly Value[],
+  nameOf: (index: number) => string,
+): OnnxNode[] {
   const made = new Set(nodes.flatMap((node) => node.outputs))
   const renamed = new Map<Value, Value>()
   const copies: OnnxNode[] = []
   outputs.forEach((value, i) => {
-    const name = outputName(i)
+    const name = nameOf(i)
     if (made.has(value) && !renamed.has(value)) renamed.set(value, name)
     else
       copies.push({

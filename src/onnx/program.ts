@@ -18,6 +18,9 @@ export class SessionProgram implements Program {
   readonly #conditions: readonly SizeCondition[]
   readonly #used: readonly number[]
   readonly #inPlace: ReadonlyMap<number, number>
+  /** Outputs that take the memory of an argument given away in the run before: output -> input. */
+  readonly #recycled: ReadonlyMap<number, number>
+  readonly #spare = new Map<number, OrtTensor>()
   readonly #release: () => void
   #disposed = false
 
@@ -38,6 +41,8 @@ export class SessionProgram implements Program {
     this.#conditions = conditionsOf(graph)
     this.#used = used
     this.#inPlace = inPlace
+    // An operator may still read what another has overwritten, so these memories take turns instead.
+    this.#recycled = new Map([...(graph.inPlace ?? [])].filter(([output]) => !inPlace.has(output)))
     this.#release = release
   }
 
@@ -49,13 +54,30 @@ export class SessionProgram implements Program {
     const fetches: Record<string, OrtTensor | null> = {}
     this.#outputs.forEach((_, i) => {
       const over = this.#inPlace.get(i)
-      fetches[outputName(i)] = over === undefined ? null : ortTensor(inputs[over]!.storage, this.#runtime)
+      fetches[outputName(i)] =
+        over === undefined ? this.#takeSpare(i, inputs) : ortTensor(inputs[over]!.storage, this.#runtime)
     })
     const results = await this.#session.run(feeds, fetches)
+    for (const [output, input] of this.#recycled) this.#giveAway(output, inputs[input]!)
     return this.#outputs.map((_, i) => {
       const over = this.#inPlace.get(i)
       return over === undefined ? fromStorage(new OrtStorage(results[outputName(i)]!)) : inputs[over]!
     })
+  }
+
+  #takeSpare(output: number, inputs: readonly Tensor[]): OrtTensor | null {
+    const spare = this.#spare.get(output)
+    this.#spare.delete(output)
+    const input = this.#recycled.get(output)
+    return spare && input !== undefined && `${spare.dims}` === `${inputs[input]!.sizes}` ? spare : null
+  }
+
+  /** Keeps the memory of an argument for the next run; reading the argument is an error from now on. */
+  #giveAway(output: number, argument: Tensor): void {
+    const { storage } = argument
+    // What a file can give again, or somebody else owns, is let go; only our own results are written over.
+    if (!(storage instanceof OrtStorage)) return
+    this.#spare.set(output, storage.give())
   }
 
   #check(inputs: readonly Tensor[]): void {
@@ -65,6 +87,7 @@ export class SessionProgram implements Program {
       if (inputs[i]!.dtype !== tensor.dtype)
         throw new TypeError(`input '${name}' is ${tensor}, got dtype ${inputs[i]!.dtype}`)
     })
+    if (this.#inPlace.size + this.#recycled.size > 0) this.#checkOwners(inputs)
     const bindings: Bindings = bindSymbols(
       this.#inputs,
       inputs.map(({ sizes }) => sizes),
@@ -76,6 +99,19 @@ export class SessionProgram implements Program {
         )
   }
 
+  /** What is written over must not be another input as well, and nothing can be given away twice. */
+  #checkOwners(inputs: readonly Tensor[]): void {
+    const given = [...this.#inPlace.values(), ...this.#recycled.values()]
+    const owners = new Map(given.map((i) => [inputs[i]!.storage, i]))
+    for (const i of this.#inPlace.size > 0 ? [...given, ...this.#used] : given) {
+      const owner = owners.get(inputs[i]!.storage)
+      if (owner !== undefined && owner !== i)
+        throw new Error(
+          `input '${this.#inputs[owner]!.name}' is written over and is input '${this.#inputs[i]!.name}' too`,
+        )
+    }
+  }
+
   endProfiling(): void {
     this.#session.endProfiling()
   }
@@ -83,6 +119,7 @@ export class SessionProgram implements Program {
   dispose(): void {
     if (this.#disposed) return
     this.#disposed = true
+    this.#spare.clear()
     this.#release()
   }
 }

@@ -40,6 +40,7 @@ export class Place {
 
 /** A value as an error message shows it: short, and on one line. */
 export function quote(value: unknown): string {
-  const text = typeof value === 'bigint' ? `${value}n` : (JSON.stringify(value) ?? String(value))
+  const plain = (_: string, part: unknown) => (typeof part === 'bigint' ? Number(part) : part)
+  const text = JSON.stringify(value, plain) ?? String(value)
   return text.length > 60 ? `${text.slice(0, 57)}...` : text
 }

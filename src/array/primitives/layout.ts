@@ -93,6 +93,14 @@ export const layout = {
         throw new ShapeError(`slice: ${start} to ${end} of axis ${axis} is outside ${showShape(x!.shape)}`)
       return { shape: x!.shape.with(axis, length), dtype: x!.dtype }
     },
+    // ONNX would cut the slice short in silence.
+    conditions([x], { axis, start, end }) {
+      const text = `slice: ${start} to ${end} of axis ${axis} is outside ${showShape(x!.shape)}`
+      return [
+        [start, text],
+        [subtractDims(x!.shape[axis]!, end), text],
+      ]
+    },
     grad: ([g], { inputs: [x], attributes: { axis, start, end } }) => [
       g?.pad(axis, start, subtractDims(x!.shape[axis]!, end)),
     ],

@@ -1,5 +1,5 @@
 /** Primitives that combine the elements along axes. */
-import { type Shape, showShape } from '../dim.ts'
+import { type Shape, showShape, subtractDims } from '../dim.ts'
 import { type Aval, type NdArray, type Primitive, ShapeError } from '../op.ts'
 import type { Tensor } from '../tensor.ts'
 import { build, read, unravel } from './reference.ts'
@@ -119,10 +119,17 @@ export const reductions = {
         { shape, dtype: 'i32' },
       ]
     },
+    conditions([x], { axis, k }) {
+      const text = `topK: k = ${k} of axis ${axis} of ${showShape(x!.shape)}`
+      return x!.shape.map((dim, i) => [subtractDims(dim, i === axis ? k : dim === 0 ? 0 : 1), text] as const)
+    },
     grad: ([g], { inputs: [x], outputs: [, indices], attributes: { axis } }) => [
       g && x!.zero().broadcastTo(x!.shape).scatterElements(indices!, g, axis, 'add'),
     ],
-    onnx(e, [x], { attributes: { axis, k } }) {
+    onnx(e, [x], { inputs: [input], outputs, attributes: { axis, k } }) {
+      // ONNX Runtime 1.30 divides by zero, and ends the process, where there are no rows to look through.
+      if (input!.shape.includes(0))
+        return outputs.map(({ shape, dtype }) => e.node('Expand', [e.scalar(0, dtype), e.dims(shape)]))
       const [values, indices] = e.nodes('TopK', [x!, e.dims([k])], 2, { axis, largest: 1, sorted: 1 })
       return [values!, e.node('Cast', [indices!], { to: { dtype: 'i32' } })]
     },

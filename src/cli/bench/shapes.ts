@@ -33,14 +33,19 @@ export type ShapeName = keyof typeof shapes
 
 /** Parameters of a gated decoder with a tied, quantised head; every matrix is random 4-bit blocks. */
 export function randomQuantized(spec: DecoderSpec, block: number, seed = 1): DecoderParams {
-  // One pool of random words for all weights: only the layout and the amount matter.
+  // One pool of random bytes, read from another place for every matrix: ONNX Runtime keeps equal weights once,
+  // and a model that fits into the cache would look faster than it is.
   const pool = new Uint8Array(1 << 24)
   const uniform = random.generator(seed)
   for (let i = 0; i < pool.length; i++) pool[i] = Math.floor(uniform() * 256)
   const matrix = (out: number, inner: number): QuantizedMatrix => {
     const bytes = new Uint8Array((out * inner) / 2)
-    for (let at = 0; at < bytes.length; at += pool.length)
-      bytes.set(pool.subarray(0, Math.min(pool.length, bytes.length - at)), at)
+    const offset = Math.floor(uniform() * pool.length)
+    for (let at = 0; at < bytes.length; ) {
+      const part = pool.subarray((at + offset) % pool.length).subarray(0, bytes.length - at)
+      bytes.set(part, at)
+      at += part.length
+    }
     const scales = new Float32Array((out * inner) / block).fill(0.3 / Math.sqrt(inner))
     return {
       packed: tensor(bytes, [out, inner / block, block / 2]),

@@ -26,7 +26,7 @@ export function parseJson(text: string, file: string): unknown {
     return JSON.parse(text)
   } catch (error) {
     const { message } = error as Error
-    const at = /position (\d+)/.exec(message)
+    const at = /position (\d+)/.exec(message) // else the message quotes the place
     throw new TokenizerError(file, at === null ? 'top level' : `character ${at[1]}`, `not JSON: ${message}`)
   }
 }

@@ -177,6 +177,7 @@ function byteLevel(meta: Metadata, template: string | undefined): Tokenizer {
   meta
     .place('pre')
     .fail(`unknown pre-tokenizer ${quote(pre)}; known: ${Object.keys(ggufPreTokenizers).join(', ')}`)
+  if (meta.flag('add_space_prefix')) meta.place('add_space_prefix').fail('is not supported for gpt2')
   const { vocabulary, addedTokens } = readVocabulary(meta)
   const special = specialIds(meta, vocabulary, {})
   const merges = mergesOf(
@@ -194,7 +195,7 @@ function byteLevel(meta: Metadata, template: string | undefined): Tokenizer {
   }))
   const bytes = {
     type: 'ByteLevel',
-    add_prefix_space: meta.flag('add_space_prefix') ?? false,
+    add_prefix_space: false,
     use_regex: false,
   }
   return new PipelineTokenizer({

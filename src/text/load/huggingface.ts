@@ -25,16 +25,17 @@ export interface HuggingFaceFiles {
   readonly chatTemplate?: string | undefined
 }
 
+const section = z.unknown().optional()
 const fileFields = z.strictObject({
   version: z.literal('1.0').optional(),
-  truncation: z.unknown(), // how to batch, which is the caller's affair
-  padding: z.unknown(),
+  truncation: section, // how to batch, which is the caller's affair
+  padding: section,
   added_tokens: z.array(z.unknown()).nullish(),
-  normalizer: z.unknown(),
-  pre_tokenizer: z.unknown(),
-  post_processor: z.unknown(),
-  decoder: z.unknown(),
-  model: z.unknown(),
+  normalizer: section,
+  pre_tokenizer: section,
+  post_processor: section,
+  decoder: section,
+  model: section,
 })
 
 const addedTokenFields = z.object({

@@ -1,5 +1,5 @@
-import { Place } from '../errors.ts'
-import { Vocabulary } from '../pipeline/vocabulary.ts'
+import { Place, quote } from '../errors.ts'
+import { byteToken, Vocabulary } from '../pipeline/vocabulary.ts'
 import type { Tokenizer } from '../tokenizer.ts'
 import { readBytes } from './files.ts'
 import { sentencePieceTokenizer } from './sentencePiece.ts'
@@ -11,8 +11,9 @@ const firstPiece = names.length + 256
 /**
  * The tokenizer of a llama2.c `tokenizer.bin`: i32 longest token in bytes, then per token an f32 score, an
  * i32 length in bytes and that much UTF-8, all little endian, to the end of the file. Spaces are written as
- * spaces. Encoding begins with `<s>` (1) and a space, as `run.c` does it. One addition: `<s>` and `</s>`
- * spelled out in a text are those tokens, unless `parseSpecialTokens` is false.
+ * spaces. Encoding begins with `<s>` (1) and a space, as `run.c` does it. Two differences: `<s>` and `</s>`
+ * spelled out in a text are those tokens, unless `parseSpecialTokens` is false; and the character ▁ is a
+ * space, as in SentencePiece and GGUF (run.c spells it in bytes).
  */
 export function tokenizerFromLlama2c(path: string): Tokenizer {
   return tokenizerFromLlama2cBytes(readBytes(path), path)
@@ -47,6 +48,17 @@ export function tokenizerFromLlama2cBytes(bytes: Uint8Array, file: string): Toke
   )
 }
 
+/** The token as other formats of the same model spell it. Bytes are written `<0x0A>`, or as that character. */
+function spelling(id: number, text: string, place: Place): string {
+  const byte = id - names.length
+  if (byte < 0) return names[id]!
+  if (id >= firstPiece) return text.replaceAll(' ', '▁')
+  if (text !== byteToken(byte) && text !== String.fromCharCode(byte)) {
+    place.fail(`token ${id} should be ${byteToken(byte)}, but is ${quote(text)}`)
+  }
+  return byteToken(byte)
+}
+
 function readTokens(bytes: Uint8Array, file: string): { vocabulary: Vocabulary; scores: number[] } {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
   const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
@@ -73,7 +85,7 @@ function readTokens(bytes: Uint8Array, file: string): { vocabulary: Vocabulary; 
     } catch {
       return fail(start, `token ${id} is not UTF-8`)
     }
-    vocabulary.add(names[id] ?? text.replaceAll(' ', '▁'), id, new Place(file, `byte ${start}`))
+    vocabulary.add(spelling(id, text, new Place(file, `byte ${start}`)), id, new Place(file, `byte ${start}`))
     scores.push(score)
   }
   return { vocabulary, scores }

@@ -27,8 +27,8 @@ const bpeFields = z.strictObject({
   fuse_unk: z.boolean().nullish(),
   byte_fallback: z.boolean().nullish(),
   ignore_merges: z.boolean().nullish(),
-  vocab: z.unknown(),
-  merges: z.unknown(),
+  vocab: z.unknown().optional(),
+  merges: z.unknown().optional(),
 })
 
 function bpe(options: z.output<typeof bpeFields>, place: Place): LoadedModel {
@@ -98,7 +98,7 @@ const unigramFields = z.strictObject({
   type,
   unk_id: z.int().nonnegative().nullish(),
   byte_fallback: z.boolean().nullish(),
-  vocab: z.unknown(),
+  vocab: z.unknown().optional(),
 })
 
 function unigram(options: z.output<typeof unigramFields>, place: Place): LoadedModel {
@@ -126,7 +126,7 @@ const wordPieceFields = z.strictObject({
   unk_token: z.string(),
   continuing_subword_prefix: z.string(),
   max_input_chars_per_word: z.int().nonnegative(),
-  vocab: z.unknown(),
+  vocab: z.unknown().optional(),
 })
 
 function wordPiece(options: z.output<typeof wordPieceFields>, place: Place): LoadedModel {
@@ -137,7 +137,7 @@ function wordPiece(options: z.output<typeof wordPieceFields>, place: Place): Loa
   return { model: cached(model), vocabulary, unk }
 }
 
-const wordLevelFields = z.strictObject({ type, unk_token: z.string(), vocab: z.unknown() })
+const wordLevelFields = z.strictObject({ type, unk_token: z.string(), vocab: z.unknown().optional() })
 
 function wordLevel(options: z.output<typeof wordLevelFields>, place: Place): LoadedModel {
   const vocabulary = vocabularyOf(options.vocab, place.at('vocab'))

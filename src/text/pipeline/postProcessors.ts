@@ -54,7 +54,7 @@ const pieceFields = z.union([
 const templateFields = z.strictObject({
   type,
   single: z.array(pieceFields),
-  pair: z.unknown(), // texts are encoded one at a time
+  pair: z.unknown().optional(), // texts are encoded one at a time
   special_tokens: z.record(
     z.string(),
     z.strictObject({ id: z.string(), ids: z.array(z.int()), tokens: z.array(z.string()) }),

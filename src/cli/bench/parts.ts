@@ -1,0 +1,249 @@
+/** The parts of the benchmark. Each gives rows with our figure, the machine's limit and the peers. */
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { Model, weightBill } from '../../model/index.ts'
+import type { Engine } from '../../onnx/index.ts'
+import { randomCheckpoint } from './checkpoints.ts'
+import { Stepper } from './decode.ts'
+import type { Machine } from './machine.ts'
+import { median, type Ratio, race } from './measure.ts'
+import type { OpenCost } from './openChild.ts'
+import { Peer, PeerError } from './peers.ts'
+import { randomQuantized, shapes } from './shapes.ts'
+import { compileTraining, trainingRun } from './training.ts'
+
+export interface Row {
+  readonly name: string
+  readonly value: number
+  readonly unit: string
+  /** Share of a limit of the machine, 0 to 1. */
+  readonly share?: { readonly of: number; readonly what: string }
+  readonly peers: readonly (
+    | ({ readonly name: string; readonly value: number } & Pick<Ratio, 'ratio' | 'low' | 'high'>)
+    | { readonly name: string; readonly missing: string }
+  )[]
+}
+
+export interface Bench {
+  readonly engine: Engine
+  readonly machine: Machine
+  readonly peers: boolean
+  readonly rounds: number
+  readonly note: (text: string) => void
+}
+
+const temporary = join(tmpdir(), 'glossa-bench')
+
+/** Our figure against one peer's in turns; without the peer, our figure alone. Figures are milliseconds. */
+async function against(
+  { peers, rounds }: Bench,
+  name: string,
+  ours: () => Promise<number>,
+  start: () => Promise<{ peer: Peer; run: () => Promise<number> }>,
+): Promise<{ ms: number; row: Row['peers'][number] | undefined }> {
+  await ours()
+  const alone = async (): Promise<number> => {
+    const times: number[] = []
+    for (let i = 0; i < rounds; i++) times.push(await ours())
+    return median(times)
+  }
+  if (!peers) return { ms: await alone(), row: undefined }
+  try {
+    const { peer, run } = await start()
+    try {
+      await run()
+      const result = await race(rounds, ours, run)
+      return { ms: result.ours, row: { name, value: result.peer, ...result } }
+    } finally {
+      peer.stop()
+    }
+  } catch (error) {
+    if (!(error instanceof PeerError)) throw error
+    return { ms: await alone(), row: { name, missing: error.message } }
+  }
+}
+
+/** A random GGUF of the shape in Q4_0, made by the peer's script. */
+function randomGguf(shape: string): string {
+  const file = join(temporary, `${shape}-q4_0.gguf`)
+  if (existsSync(file)) return file
+  mkdirSync(temporary, { recursive: true })
+  const script = fileURLToPath(new URL('../../../bench/peers/random-gguf.mjs', import.meta.url))
+  if (!existsSync(script)) throw new PeerError('the peers are part of the repository, not of the package')
+  execFileSync(process.execPath, [script, '--out', file, '--shape', shape], { stdio: 'ignore' })
+  return file
+}
+
+/** Decode and prefill of a 0.5B-shaped model in 4 bits, with as many bytes a weight as Q4_0. */
+async function generation(bench: Bench): Promise<Row[]> {
+  const { engine, machine } = bench
+  const spec = shapes['qwen2.5-0.5b']
+  bench.note('  making random weights of the shape of Qwen2.5-0.5B ...')
+  using model = new Model({ engine, spec, params: randomQuantized(spec, 128), sealed: true, context: 1024 })
+  const stepper = new Stepper(model, 1024)
+  const bytes = weightBill(model).bytesPerToken
+  let peer: Peer | undefined
+  const llama = async (): Promise<Peer> => {
+    peer ??= await Peer.start('llama.mjs', [
+      '--model',
+      randomGguf('qwen2.5-0.5b'),
+      '--threads',
+      `${machine.threads}`,
+      '--context',
+      '1024',
+    ])
+    return peer
+  }
+  const ask = async (command: object): Promise<number> =>
+    median((await (await llama()).ask<{ ms: number[] }>(command)).ms)
+  // Both are measured with both models in memory, so the peer is kept until the end.
+  const keep = { stop: () => undefined } as unknown as Peer
+  try {
+    const decode = await against(
+      bench,
+      'llama.cpp Q4_0',
+      () => stepper.decode(32, 64),
+      async () => {
+        await llama()
+        return { peer: keep, run: () => ask({ cmd: 'decode', tokens: 32, context: 64 }) }
+      },
+    )
+    const prefill = await against(
+      bench,
+      'llama.cpp Q4_0',
+      () => stepper.prefill(512, 3),
+      async () => {
+        await llama()
+        return { peer: keep, run: () => ask({ cmd: 'prefill', tokens: 512, repeat: 1 }) }
+      },
+    )
+    const matrices = 357.9e6
+    return [
+      {
+        name: 'decode, 0.5B int4, 1 token',
+        value: decode.ms,
+        unit: 'ms',
+        share: { of: bytes / 1e6 / decode.ms / machine.bandwidth, what: 'memory bandwidth' },
+        peers: decode.row ? [decode.row] : [],
+      },
+      {
+        name: 'prefill, 0.5B int4, 512 tokens',
+        value: prefill.ms,
+        unit: 'ms',
+        share: { of: (2 * matrices * 512) / 1e6 / prefill.ms / machine.peak, what: 'peak f32' },
+        peers: prefill.row ? [prefill.row] : [],
+      },
+    ]
+  } finally {
+    peer?.stop()
+  }
+}
+
+/** A training step of a GPT of 30M parameters. */
+async function training(bench: Bench): Promise<Row[]> {
+  const { engine, machine } = bench
+  const run = await trainingRun(engine)
+  const { config } = run
+  const flags = Object.entries({ ...config, threads: machine.threads }).flatMap(([key, value]) => [
+    `--${key}`,
+    `${value}`,
+  ])
+  const peers: Row['peers'][number][] = []
+  let ms: number | undefined
+  for (const [name, script] of [
+    ['jax-js (wasm)', 'jax-train.mjs'],
+    ['tfjs (wasm)', 'tfjs-train.mjs'],
+  ] as const) {
+    const result = await against(
+      { ...bench, rounds: Math.min(bench.rounds, 3) },
+      name,
+      run.step,
+      async () => {
+        const peer = await Peer.start(script, flags)
+        return {
+          peer,
+          run: async () => median((await peer.ask<{ ms: number[] }>({ cmd: 'step', repeat: 1 })).ms),
+        }
+      },
+    )
+    ms = Math.min(ms ?? Number.POSITIVE_INFINITY, result.ms)
+    if (result.row) peers.push(result.row)
+    if (!bench.peers) break
+  }
+  const gflops = run.flops / 1e6 / ms!
+  const title = `training step, GPT ${(run.parameters / 1e6).toFixed(1)}M, ${config.batch} x ${config.context} tokens`
+  return [
+    { name: title, value: ms!, unit: 'ms', peers },
+    {
+      name: '  the same as a rate',
+      value: gflops,
+      unit: 'GFLOP/s',
+      share: { of: gflops / machine.peak, what: 'peak f32' },
+      peers: [],
+    },
+  ]
+}
+
+/** Opening a 500 MB model, in a fresh process. */
+async function opening({ rounds, note }: Bench): Promise<Row[]> {
+  note('  a random checkpoint of 500 MB (made once) ...')
+  const folder = randomCheckpoint()
+  const size = statSync(join(folder, 'model.safetensors')).size
+  // Under tsx the file beside us is TypeScript, in the package it is JavaScript.
+  const extension = import.meta.url.endsWith('.ts') ? 'ts' : 'js'
+  const script = fileURLToPath(new URL(`openChild.${extension}`, import.meta.url))
+  const costs = Array.from(
+    { length: rounds },
+    () =>
+      JSON.parse(
+        execFileSync(process.execPath, [...process.execArgv, script, folder], { encoding: 'utf8' }),
+      ) as OpenCost,
+  )
+  const middle = (pick: (cost: OpenCost) => number): number => median(costs.map(pick))
+  return [
+    {
+      name: `open ${(size / 1e6).toFixed(0)} MB of f32, ready to run`,
+      value: middle((c) => c.openMs),
+      unit: 'ms',
+      peers: [],
+    },
+    { name: '  first token of a prompt of 8', value: middle((c) => c.firstTokenMs), unit: 'ms', peers: [] },
+    {
+      name: '  resident memory when open, of the file',
+      value: middle((c) => c.openResidentBytes) / size,
+      unit: 'times',
+      peers: [],
+    },
+    {
+      name: '  resident memory after 128 tokens',
+      value: middle((c) => c.residentBytes) / size,
+      unit: 'times',
+      peers: [],
+    },
+  ]
+}
+
+/** From a loss function to a compiled training step of 12 layers. */
+async function compiling({ engine, rounds }: Bench): Promise<Row[]> {
+  const runs: Awaited<ReturnType<typeof compileTraining>>[] = []
+  for (let i = 0; i < rounds; i++) runs.push(await compileTraining(engine))
+  return [
+    {
+      name: 'trace and compile a 12-layer training step',
+      value: median(runs.map(({ traceMs, compileMs }) => traceMs + compileMs)),
+      unit: 'ms',
+      peers: [],
+    },
+    {
+      name: '  of which tracing and differentiating',
+      value: median(runs.map(({ traceMs }) => traceMs)),
+      unit: 'ms',
+      peers: [],
+    },
+  ]
+}
+
+export const parts = { generation, training, opening, compiling } as const

@@ -1,0 +1,88 @@
+/** What the verbs share: opening a model, and the tokens that it is given. */
+import { readFileSync } from 'node:fs'
+import * as z from 'zod'
+import { tensor } from '../array/index.ts'
+import { promptTokens } from '../decode/index.ts'
+import { Model, seal, type WeightFormat } from '../model/index.ts'
+import { Engine, nodeRuntime } from '../onnx/index.ts'
+import { type Flags, UsageError } from './verb.ts'
+
+/** Options of every verb that runs a model. */
+export const modelOptions = z.strictObject({
+  model: z
+    .string()
+    .min(1)
+    .describe('A folder in Hugging Face layout, a .gguf file, or a llama2.c .bin with its tokenizer.bin'),
+  weights: z
+    .enum(['f32', 'int8', 'int4'])
+    .default('f32')
+    .describe('f32 is exact and mapped from the file; int8 and int4 are smaller and faster'),
+  device: z.string().min(1).default('cpu').describe('Execution provider of ONNX Runtime'),
+  threads: z.int().positive().optional().describe('Threads of one operation; all cores by default'),
+})
+
+export const tokensOption = z.array(z.int().nonnegative()).optional().describe('Token ids instead of text')
+export const jsonOption = z.boolean().default(false).describe('One JSON object on stdout, and nothing else')
+
+export const modelFlags = {
+  model: { short: 'm', value: 'MODEL' },
+  device: { value: 'NAME' },
+} as const satisfies Flags<typeof modelOptions>
+
+export interface ModelSettings {
+  readonly model: string
+  readonly weights: WeightFormat
+  readonly device: string
+  readonly threads?: number | undefined
+}
+
+/** Opens a model and seals it in the format asked for. Disposing of it disposes of the engine too. */
+export function openModel({ model: path, weights, device, threads }: ModelSettings): {
+  readonly model: Model
+  [Symbol.asyncDispose](): Promise<void>
+} {
+  const runtime = nodeRuntime({ provider: device, ...(threads !== undefined && { threads }) })
+  const engine = new Engine(runtime)
+  const model = seal(Model.open(path, engine), { weights })
+  return { model, [Symbol.asyncDispose]: () => engine.dispose() }
+}
+
+/** Compiles what generation runs, so that the time to the first token is not that of loading. */
+export async function warmUp(model: Model): Promise<void> {
+  const zero = tensor(Int32Array.of(0))
+  await model.step({ tokens: model.rows([[0]]), cache: model.newCache(1, 1), lengths: zero, at: zero })
+}
+
+/** The token ids of a text, with the special tokens that the model's configuration adds. */
+export function encode(model: Model, text: string): number[] {
+  if (!model.tokenizer)
+    throw new Error(`${model.path} has no tokenizer: give token ids, for example --tokens 3,17,42`)
+  return promptTokens(model, text)
+}
+
+/** Exactly one of the options, by their flags. */
+export function exactlyOne(choices: Readonly<Record<string, unknown>>): void {
+  const flags = Object.keys(choices)
+  const given = flags.filter((flag) => choices[flag] !== undefined)
+  const all = flags.join(', ').replace(/, ([^,]*)$/, ' or $1')
+  if (given.length === 0) throw new UsageError(`there is nothing to read: give ${all}`)
+  if (given.length > 1) throw new UsageError(`${given.join(' and ')} exclude each other: give one of ${all}`)
+}
+
+/** A text file, or stdin for '-'. */
+export function readText(path: string): string {
+  const name = path === '-' ? 'stdin' : path
+  let bytes: Buffer
+  try {
+    bytes = readFileSync(path === '-' ? 0 : path)
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const reason = code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'is a folder' : message
+    throw new Error(`${name}: ${reason}`)
+  }
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw new Error(`${name}: is not UTF-8 text`)
+  }
+}

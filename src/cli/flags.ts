@@ -1,0 +1,111 @@
+/** From an options schema to commander's flags, and from what they were given to checked options. */
+import { type Command, Option } from 'commander'
+import * as z from 'zod'
+import { type Flag, UsageError, type Verb } from './verb.ts'
+
+/** The part of JSON Schema that options need. */
+interface Field {
+  readonly type?: 'string' | 'number' | 'integer' | 'boolean' | 'array'
+  readonly items?: Field
+  readonly enum?: readonly string[]
+  readonly default?: unknown
+  readonly description?: string
+}
+
+const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+/** The key under which commander files a long flag. */
+const camel = (name: string): string => name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())
+
+const longName = (key: string, flag: Flag | undefined): string => flag?.name ?? kebab(key)
+const isNumber = ({ type }: Field): boolean => type === 'integer' || type === 'number'
+/** Lists of numbers are one argument, `3,17,42`; other lists are a flag given again and again. */
+const isRepeated = ({ type, items }: Field): boolean => type === 'array' && !isNumber(items!)
+
+function fieldsOf({ options, flags = {} }: Verb): [key: string, field: Field, flag: Flag | undefined][] {
+  const schema = z.toJSONSchema(options, { io: 'input' }) as { properties: Readonly<Record<string, Field>> }
+  return Object.entries(schema.properties).map(([key, field]) => [key, field, flags[key]])
+}
+
+function placeholder({ type, items, enum: values }: Field): string {
+  if (values) return values.join('|')
+  if (type === 'array') return isNumber(items!) ? '3,17,42' : placeholder(items!)
+  return isNumber({ type: type! }) ? 'N' : 'TEXT'
+}
+
+function help(field: Field): string {
+  const shown = Array.isArray(field.default) || field.default === false ? undefined : field.default
+  const notes = [
+    ...(shown === undefined ? [] : [`default ${shown}`]),
+    ...(isRepeated(field) ? ['repeatable'] : []),
+  ]
+  return `${field.description ?? ''}${notes.length > 0 ? ` (${notes.join('; ')})` : ''}`
+}
+
+/** Declares the flags of a verb's options. */
+export function addFlags(command: Command, verb: Verb): void {
+  for (const [key, field, flag] of fieldsOf(verb)) {
+    const names = [longName(key, flag), ...(flag?.also ?? [])]
+    names.forEach((name, i) => {
+      const short = i === 0 && flag?.short ? `-${flag.short}, ` : ''
+      const value = field.type === 'boolean' ? '' : ` <${flag?.value ?? placeholder(field)}>`
+      const option = new Option(`${short}--${name}${value}`, help(field)).hideHelp(i > 0)
+      if (isRepeated(field))
+        option.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text])
+      command.addOption(option)
+    })
+  }
+}
+
+/** Checks what commander found and gives the options; throws a UsageError that names the flag. */
+export function readFlags(verb: Verb, given: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const raw: Record<string, unknown> = {}
+  const written = new Map<string, string>()
+  for (const [key, field, flag] of fieldsOf(verb)) {
+    const names = [longName(key, flag), ...(flag?.also ?? [])].filter(
+      (name) => given[camel(name)] !== undefined,
+    )
+    if (names.length > 1)
+      throw new UsageError(`${names.map((name) => `--${name}`).join(' and ')} are the same`)
+    written.set(key, `--${names[0] ?? longName(key, flag)}`)
+    if (names[0] !== undefined) raw[key] = parse(given[camel(names[0])], field, written.get(key)!)
+  }
+  const result = verb.options.safeParse(raw)
+  if (result.success) return result.data
+  const issue = result.error.issues[0]!
+  const [key] = issue.path as [string]
+  if (raw[key] === undefined) throw new UsageError(`${written.get(key)} is missing`)
+  throw new UsageError(`${written.get(key)} ${show(raw[key])}: ${explain(issue)}`)
+}
+
+const show = (value: unknown): string =>
+  Array.isArray(value) ? value.map(show).join(' ') : value === '' ? "''" : `${value}`
+
+/** A flag's text as the value that the schema expects. */
+function parse(value: unknown, field: Field, flag: string): unknown {
+  if (Array.isArray(value)) return value.map((item: unknown) => parse(item, field.items!, flag))
+  const text = value as string
+  if (field.type === 'array') return text.split(',').map((item) => parse(item, field.items!, flag))
+  if (!isNumber(field)) return value
+  if (text.trim() === '' || Number.isNaN(Number(text)))
+    throw new UsageError(
+      `${flag} ${text || "''"}: ${text ? `'${text}' is not a number` : 'a number is missing'}`,
+    )
+  return Number(text)
+}
+
+/** What is wrong with a value, in words that fit behind it. */
+function explain(issue: z.core.$ZodIssue): string {
+  switch (issue.code) {
+    case 'too_small':
+      if (issue.origin === 'string' || issue.origin === 'array') return 'must not be empty'
+      return `must be ${issue.inclusive ? 'at least' : 'above'} ${issue.minimum}`
+    case 'too_big':
+      return `must be ${issue.inclusive ? 'at most' : 'below'} ${issue.maximum}`
+    case 'invalid_value':
+      return `must be ${issue.values.join(', ').replace(/, ([^,]*)$/, ' or $1')}`
+    case 'invalid_type':
+      return `must be ${issue.expected === 'int' ? 'a whole number' : `of type ${issue.expected}`}`
+    default:
+      return issue.message
+  }
+}

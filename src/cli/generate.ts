@@ -1,0 +1,230 @@
+/** `glossa generate`: continues prompts, streaming to the terminal. */
+import * as z from 'zod'
+import {
+  type FinishReason,
+  type GenerateOptions,
+  generate,
+  generateSchema,
+  scoreTokens,
+  type TokenLogprob,
+} from '../decode/index.ts'
+import { type Model, weightBill } from '../model/index.ts'
+import { encode, exactlyOne, jsonOption, modelFlags, modelOptions, openModel, warmUp } from './common.ts'
+import {
+  bytes,
+  dim,
+  exitCode,
+  interruptible,
+  note,
+  print,
+  printable,
+  printJson,
+  short,
+  table,
+} from './terminal.ts'
+import { verb } from './verb.ts'
+
+const options = z.strictObject({
+  ...modelOptions.shape,
+  prompt: z.array(z.string()).optional().describe('Text to continue; several are continued side by side'),
+  tokens: z.array(z.array(z.int().nonnegative())).optional().describe('Token ids instead of text'),
+  ...generateSchema.shape,
+  json: jsonOption,
+})
+
+/** One prompt and what has become of it. */
+interface Row {
+  /** As shown before the continuation. */
+  readonly prompt: string
+  readonly promptTokens: readonly number[]
+  /** For a model without a tokenizer the ids, which are then all that there is to show. */
+  text: string
+  readonly tokens: number[]
+  readonly logprobs: (TokenLogprob & { readonly top: readonly TokenLogprob[] })[]
+  promptLogprobs?: readonly number[]
+  finish: FinishReason | 'aborted' | undefined
+}
+
+/** Loading is not part of these times. */
+interface Rates {
+  readonly firstTokenMs: number | null
+  readonly totalMs: number
+  /** After the first token, of all prompts together. */
+  readonly tokensPerSecond: number | null
+}
+
+export default verb({
+  name: 'generate',
+  summary: 'Continue a text',
+  options,
+  flags: {
+    ...modelFlags,
+    prompt: { short: 'p' },
+    tokens: {},
+    maxTokens: { short: 'n' },
+    temperature: { name: 'temp', also: ['temperature'] },
+    repetitionPenalty: { also: ['repeat-penalty'] },
+  },
+  notes: `With several prompts the JSON object has a list 'completions'. Ctrl-C stops generation and keeps what there
+is, with the finish reason 'aborted' and exit code 130.`,
+  async run({ model: path, weights, device, threads, json, prompt, tokens, ...given }) {
+    exactlyOne({ '-p': prompt, '--tokens': tokens })
+    const started = performance.now()
+    await using opened = openModel({ model: path, weights, device, threads })
+    const { model } = opened
+    const rows = (prompt ?? tokens!).map((entry) => newRow(model, entry))
+    const settings = { ...given, seed: given.seed ?? Math.floor(Math.random() * 2 ** 32) }
+    await warmUp(model)
+    const loadMs = Math.round(performance.now() - started)
+
+    // Awaited here: the engine is disposed of when this returns.
+    return await interruptible(async (signal) => {
+      const printer = json ? undefined : new Printer(rows)
+      const rates = await continueRows(model, rows, settings, signal, printer)
+      printer?.end()
+      if (settings.promptLogprobs)
+        for (const row of rows) row.promptLogprobs = await scoreTokens(model, row.promptTokens)
+      const { bytes: size } = weightBill(model)
+      if (json) {
+        const results = rows.map((row) => completion(model, row, settings))
+        const about = { seed: settings.seed, weights, bytes: size, timing: { loadMs, ...rates } }
+        printJson(results.length === 1 ? { ...results[0], ...about } : { completions: results, ...about })
+      } else {
+        for (const row of rows) print(logprobTable(model, row))
+        note(summary(rows, rates, `${weights} weights of ${bytes(size)}`, settings))
+      }
+      return exitCode(signal)
+    })
+  },
+})
+
+function newRow(model: Model, entry: string | readonly number[]): Row {
+  const { tokenizer } = model
+  const text = typeof entry === 'string'
+  const promptTokens = text ? encode(model, entry) : entry
+  // Ids outside of the vocabulary are reported before anything is shown.
+  model.rows([promptTokens])
+  const prompt = text
+    ? entry
+    : tokenizer
+      ? tokenizer.decode(promptTokens, { skipSpecialTokens: true })
+      : promptTokens.join(' ')
+  return { prompt, promptTokens, text: '', tokens: [], logprobs: [], finish: undefined }
+}
+
+/** Runs the generation to its end, or to where the signal stops it. */
+async function continueRows(
+  model: Model,
+  rows: readonly Row[],
+  settings: GenerateOptions,
+  signal: AbortSignal,
+  printer: Printer | undefined,
+): Promise<Rates> {
+  const start = performance.now()
+  let firstToken: number | undefined
+  const prompts = rows.map(({ promptTokens }) => promptTokens)
+  try {
+    for await (const event of generate(model, prompts, settings, { signal })) {
+      firstToken ??= performance.now()
+      const row = rows[event.row]!
+      if (event.token !== undefined) row.tokens.push(event.token)
+      row.text += model.tokenizer || event.token === undefined ? event.text : ` ${event.token}`
+      if (event.logprob !== undefined)
+        row.logprobs.push({ token: event.token!, logprob: event.logprob, top: event.top! })
+      row.finish = event.finish
+      printer?.update()
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error
+    for (const row of rows) row.finish ??= 'aborted'
+  }
+  const end = performance.now()
+  const round = (ms: number): number => Math.round(ms * 1000) / 1000
+  const later = rows.reduce((sum, { tokens }) => sum + Math.max(0, tokens.length - 1), 0)
+  return {
+    firstTokenMs: firstToken === undefined ? null : round(firstToken - start),
+    totalMs: round(end - start),
+    tokensPerSecond: later === 0 ? null : round((1000 * later) / (end - firstToken!)),
+  }
+}
+
+/** Shows rows one after the other: the first one that has not finished as it grows. */
+class Printer {
+  readonly #rows: readonly Row[]
+  /** The row being shown, and how much of it is. Nothing is shown before the first token: it may be an error. */
+  #at = -1
+  #shown = 0
+
+  constructor(rows: readonly Row[]) {
+    this.#rows = rows
+  }
+
+  /** Shows what has come since. */
+  update(): void {
+    for (;;) {
+      const row = this.#rows[this.#at]
+      if (row) {
+        print(printable(row.text.slice(this.#shown)))
+        this.#shown = row.text.length
+        if (row.finish === undefined || row === this.#rows.at(-1)) return
+        print('\n\n')
+      }
+      this.#at++
+      this.#shown = 0
+      print(dim(printable(this.#rows[this.#at]!.prompt)))
+    }
+  }
+
+  end(): void {
+    this.update()
+    print('\n')
+  }
+}
+
+/** What one prompt gave, for JSON. */
+function completion({ tokenizer }: Model, row: Row, { logprobs }: GenerateOptions): object {
+  const named = ({ token, logprob }: TokenLogprob) => ({ token, piece: tokenizer?.token(token), logprob })
+  return {
+    text: tokenizer ? row.text : null,
+    tokens: row.tokens,
+    finish: row.finish,
+    promptTokens: row.promptTokens,
+    promptLogprobs: row.promptLogprobs,
+    logprobs:
+      logprobs === undefined
+        ? undefined
+        : row.logprobs.map((entry) => ({ ...named(entry), top: entry.top.map(named) })),
+  }
+}
+
+/** Log-probabilities for people: a line for each token, prompt first. */
+function logprobTable({ tokenizer }: Model, { promptTokens, promptLogprobs = [], logprobs }: Row): string {
+  const piece = (token: number): string => (tokenizer ? JSON.stringify(tokenizer.token(token)) : '')
+  const line = ({ token, logprob }: TokenLogprob): string[] => [`${token}`, piece(token), logprob.toFixed(4)]
+  const rows = [
+    ...promptLogprobs.map((logprob, i) => ['prompt', ...line({ token: promptTokens[i + 1]!, logprob })]),
+    ...logprobs.map(({ top, ...chosen }) => [
+      '',
+      ...line(chosen),
+      top.map((entry) => line(entry).filter(Boolean).slice(-2).join(' ')).join('  '),
+    ]),
+  ]
+  return rows.length > 0 ? `\n${table(rows, [1, 3])}` : ''
+}
+
+function summary(
+  rows: readonly Row[],
+  { firstTokenMs, tokensPerSecond }: Rates,
+  weights: string,
+  { temperature, seed }: GenerateOptions,
+): string {
+  const count = rows.reduce((sum, { tokens }) => sum + tokens.length, 0)
+  const parts = [`${count} token${count === 1 ? '' : 's'}`]
+  if (tokensPerSecond !== null) parts.push(`${short(tokensPerSecond)} tokens/s`)
+  if (firstTokenMs !== null) parts.push(`first token after ${firstTokenMs.toFixed(firstTokenMs < 10 ? 1 : 0)} ms`)
+  parts.push(weights)
+  if (temperature !== 0) parts.push(`seed ${seed}`)
+  if (rows.some(({ finish }) => finish === 'aborted')) parts.push('stopped')
+  if (rows.some(({ finish }) => finish === 'context')) parts.push("the model's context is full")
+  return parts.join(', ')
+}

@@ -1,0 +1,68 @@
+#!/usr/bin/env node
+/** The command line: one file per verb, registered in one list. */
+import { readFileSync } from 'node:fs'
+import { Command, CommanderError } from 'commander'
+import exportModel from './export.ts'
+import { addFlags, readFlags } from './flags.ts'
+import generate from './generate.ts'
+import inspect from './inspect.ts'
+import score from './score.ts'
+import { watchStdout } from './terminal.ts'
+import { UsageError, type Verb } from './verb.ts'
+
+const verbs: readonly Verb[] = [generate, score, inspect, exportModel]
+
+const { version, description } = JSON.parse(
+  readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+) as { version: string; description: string }
+
+/** What is wrong, and the way out, in one line. */
+function describe(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error)
+  if (error instanceof CommanderError && error.code === 'commander.excessArguments')
+    return 'too many arguments: a text with spaces needs quotes, -p "Once upon a time"'
+  return message
+    .replace(/^error: /, '')
+    .replace(/\n\(Did you mean (.*?)\?\)/, '; did you mean $1?')
+    .trim()
+    .replace(/\s*\n\s*/g, ' ')
+}
+
+function buildProgram(finish: (code: number) => void): Command {
+  const program = new Command('glossa')
+    .description(description)
+    .version(version)
+    .helpCommand(false)
+    .exitOverride()
+    .configureOutput({ outputError: () => undefined })
+  for (const verb of verbs) {
+    const command = program.command(verb.name).description(verb.summary).copyInheritedSettings(program)
+    addFlags(command, verb)
+    command.option('--debug', 'Show where an error comes from')
+    if (verb.notes) command.addHelpText('after', `\n${verb.notes}`)
+    command.action(async (given: Record<string, unknown>) => {
+      finish((await verb.run(readFlags(verb, given))) ?? 0)
+    })
+  }
+  return program
+}
+
+async function main(args: readonly string[]): Promise<void> {
+  watchStdout()
+  const program = buildProgram((code) => {
+    process.exitCode = code
+  })
+  if (args.length === 0) return program.outputHelp()
+  try {
+    await program.parseAsync([...args], { from: 'user' })
+  } catch (error) {
+    // Help and version have been shown.
+    if (error instanceof CommanderError && error.exitCode === 0) return
+    const usage = error instanceof CommanderError || error instanceof UsageError
+    const debug = args.includes('--debug') && error instanceof Error && error.stack
+    process.stderr.write(`glossa: ${debug || describe(error)}\n`)
+    process.exitCode = usage ? 2 : 1
+  }
+}
+
+await main(process.argv.slice(2))

@@ -1,0 +1,15 @@
+/**
+ * glossa, the library. Each layer is a module of its own too: `glossa/array`, `glossa/model` and so on.
+ *
+ * @example
+ * const engine = new Engine(nodeRuntime())
+ * const model = seal(Model.open('models/starter', engine), { weights: 'int4' })
+ * const [story] = await complete(model, ['Once upon a time'], { temperature: 0 })
+ */
+export * from './array/index.ts'
+export * from './decode/index.ts'
+export * from './model/index.ts'
+export * from './onnx/index.ts'
+export * from './store/index.ts'
+export * from './text/index.ts'
+export * from './train/index.ts'

@@ -1,0 +1,46 @@
+/** One training step as one program: forward, backward and update. */
+import { type Jitted, type Tensor, valueAndGrad } from '../array/index.ts'
+import { type DecoderParams, type DecoderSpec, rotaryTable } from '../model/index.ts'
+import type { Engine } from '../onnx/index.ts'
+import { nextTokenLoss } from './loss.ts'
+import type { Optimizer } from './optimizer.ts'
+
+export interface Trained<State> {
+  readonly params: DecoderParams
+  readonly state: State
+  /** Before the update, an f32 scalar. */
+  readonly loss: Tensor
+}
+
+export type TrainingStep<State> = Jitted<
+  [params: DecoderParams, state: State, tokens: Tensor, rate: Tensor],
+  Trained<State>
+>
+
+/**
+ * The step for a decoder and an optimizer. Parameters and state that went in must not be used again: their
+ * memory becomes that of the results. tokens i32 [batch, T]; both sizes may change from step to step.
+ */
+export function trainingStep<State>(
+  engine: Engine,
+  spec: DecoderSpec,
+  optimizer: Optimizer<State>,
+): TrainingStep<State> {
+  const step = makeStep(spec, optimizer)
+  return engine.jit(step, {
+    name: 'trainingStep',
+    axes: [undefined, undefined, ['batch', 'time'], []],
+    inPlace: { params: '0', state: '1' },
+  })
+}
+
+/** The step as a function to trace. */
+export function makeStep<State>(spec: DecoderSpec, optimizer: Optimizer<State>) {
+  const { position, attention, context } = spec
+  const rotary =
+    position.kind === 'rotary' ? rotaryTable(position.base, attention.headSize, context) : undefined
+  return (params: DecoderParams, state: State, tokens: Tensor, rate: Tensor): Trained<State> => {
+    const [loss, grads] = valueAndGrad((p: DecoderParams) => nextTokenLoss(spec, p, tokens, rotary))(params)
+    return { loss, ...optimizer.update(params, grads as DecoderParams, state, rate) }
+  }
+}
