@@ -36,25 +36,30 @@ function due() {
   return same ? undefined : 'package-lock.json has changed'
 }
 
-/** Runs npm; under npm its own path is known, otherwise it is looked for, on Windows by the shell. */
+/** Runs npm, and gives what it had to say if it failed. */
 function npm(...args) {
+  // Under npm its own path is known; otherwise it is looked for, on Windows by the shell.
   const script = process.env.npm_execpath
   const byPath = script !== undefined && /npm-cli\.[cm]?js$/.test(script)
-  const options = { cwd: root, stdio: ['ignore', 2, 2] }
-  const { status } = byPath
+  const options = { cwd: root, stdio: ['ignore', 2, 'pipe'], encoding: 'utf8' }
+  const { status, stderr, error } = byPath
     ? spawnSync(process.execPath, [script, ...args], options)
     : spawnSync('npm', args, { ...options, shell: process.platform === 'win32' })
-  return status === 0
+  return status === 0 ? undefined : `npm ${args[0]}: ${error?.message ?? stderr}`
 }
 
 const reason = due()
 if (reason) {
   const flags = ['--include=dev', '--no-audit', '--no-fund']
-  console.error(`glossa: ${reason}: npm ci`)
-  if (!npm('ci', ...flags)) {
+  console.error(`glossa: ${reason}: npm ci (this takes a minute)`)
+  const refused = npm('ci', ...flags)
+  if (refused) {
     // A registry that lacks packages for other systems is enough for npm ci to refuse the lock file.
-    console.error('glossa: npm ci failed, trying npm install')
-    if (!npm('install', '--no-save', ...flags))
-      fail('the packages could not be installed, see above: can npm reach its registry? (npm ping)')
+    console.error('glossa: npm ci failed here, trying npm install')
+    const failed = npm('install', '--no-save', ...flags)
+    if (failed)
+      fail(
+        `the packages could not be installed. Can npm reach its registry (npm ping)?\n${refused}\n${failed}`,
+      )
   }
 }

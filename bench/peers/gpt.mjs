@@ -46,7 +46,8 @@ export function startingValues(shapes) {
   const limit = DEVIATION * Math.sqrt(3)
   return Object.entries(shapes).map(([name, shape], stream) => {
     const values = new Float32Array(shape.reduce((a, b) => a * b))
-    if (shape.length === 2) for (let i = 0; i < values.length; i++) values[i] = limit * (hash(stream, i) / 2 ** 31 - 1)
+    if (shape.length === 2)
+      for (let i = 0; i < values.length; i++) values[i] = limit * (hash(stream, i) / 2 ** 31 - 1)
     else if (name.endsWith('.weight')) values.fill(1)
     return { name, shape, values }
   })

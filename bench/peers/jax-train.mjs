@@ -8,9 +8,15 @@
 // The first step also traces and compiles; leave it out of measurements.
 
 import fs from 'node:fs'
-import path from 'node:path'
-import { fileURLToPath } from 'node:url'
-import { ADAMW, arithmetic, FLAGS, NORM_EPSILON, parameterShapes, startingValues, tokenBatch } from './gpt.mjs'
+import {
+  ADAMW,
+  arithmetic,
+  FLAGS,
+  NORM_EPSILON,
+  parameterShapes,
+  startingValues,
+  tokenBatch,
+} from './gpt.mjs'
 import { count, flags, installed, serve } from './protocol.mjs'
 import { provideBrowserWorkers } from './web-worker.mjs'
 
@@ -28,7 +34,10 @@ const headWidth = width / heads
 function layerNorm(x, weight, bias) {
   const centred = x.ref.sub(x.mean(-1, { keepdims: true }))
   const variance = centred.ref.mul(centred.ref).mean(-1, { keepdims: true })
-  return centred.div(np.sqrt(variance.add(NORM_EPSILON))).mul(weight).add(bias)
+  return centred
+    .div(np.sqrt(variance.add(NORM_EPSILON)))
+    .mul(weight)
+    .add(bias)
 }
 
 function attention(qkv, hidden) {
@@ -52,7 +61,10 @@ function loss(p, ids, targets, hidden) {
   }
   hidden.dispose()
   const logits = np.matmul(normal(x, 'norm'), p.tokens.transpose())
-  const wanted = np.arange(0, vocab, 1, { dtype: np.int32 }).reshape([1, vocab]).equal(targets.reshape([rows, 1]))
+  const wanted = np
+    .arange(0, vocab, 1, { dtype: np.int32 })
+    .reshape([1, vocab])
+    .equal(targets.reshape([rows, 1]))
   const chosen = np.where(wanted, logits.ref, 0).sum(-1)
   return nn.logsumexp(logits, -1).sub(chosen).mean()
 }
@@ -74,7 +86,9 @@ serve(async () => {
   const { inputs, targets } = tokenBatch(config)
   const ids = np.array(inputs, { dtype: np.int32 })
   const targetIds = np.array(targets, { dtype: np.int32 })
-  const mask = new Float32Array(context ** 2).map((_, i) => (i % context > Math.floor(i / context) ? -1e9 : 0))
+  const mask = new Float32Array(context ** 2).map((_, i) =>
+    i % context > Math.floor(i / context) ? -1e9 : 0,
+  )
   const hidden = np.array(mask).reshape([context, context])
   let parameters = {}
   let moments1 = {}
@@ -90,7 +104,12 @@ serve(async () => {
     const next = [{}, {}, {}]
     for (const name of Object.keys(values)) {
       const results = adamw(
-        values[name], grads[name], moments1[name], moments2[name], correction1.ref, correction2.ref,
+        values[name],
+        grads[name],
+        moments1[name],
+        moments2[name],
+        correction1.ref,
+        correction2.ref,
       )
       for (const [i, result] of results.entries()) next[i][name] = result
     }
@@ -105,7 +124,12 @@ serve(async () => {
     const [value, grads] = lossAndGrads(jax.tree.ref(parameters), ids.ref, targetIds.ref, hidden.ref)
     const correction = (beta) => np.array([1 / (1 - beta ** steps)])
     ;[parameters, moments1, moments2] = update(
-      parameters, grads, moments1, moments2, correction(beta1), correction(beta2),
+      parameters,
+      grads,
+      moments1,
+      moments2,
+      correction(beta1),
+      correction(beta2),
     )
     await jax.blockUntilReady([parameters, moments1, moments2])
     return (await value.data())[0]

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 // llama.cpp, through node-llama-cpp, on the CPU.
 //
-//   node llama.mjs --model FILE.gguf [--threads 2] [--context 1024]
+//   node llama.mjs --model FILE.gguf [--threads 2] [--context 1024] [--batch 512]
 //
 //   {"cmd":"prefill","tokens":512,"repeat":3}        -> {"ms":[...]}       logits of the last token only
 //   {"cmd":"decode","tokens":64,"context":64}        -> {"ms":[...]}       one time per token, greedy
@@ -10,15 +10,14 @@
 // The public API schedules batches, splits threads and yields between tokens; this peer drives the addon's own
 // context instead (private fields, so the version in package.json is pinned), which costs a token nothing but the
 // evaluation and the greedy choice. Flash attention is on wherever the model allows it, and prompts are evaluated
-// in batches of up to 512, llama.cpp's own default.
+// in batches of up to --batch tokens, 512 as in llama.cpp.
 
 import fs from 'node:fs'
 import { count, flags, installed, serve } from './protocol.mjs'
 
-const BATCH = 512
 const FIRST_ORDINARY = 259 // below it lie Llama's control and byte tokens
 
-const options = flags({ model: '', threads: 2, context: 1024 })
+const options = flags({ model: '', threads: 2, context: 1024, batch: 512 })
 const { getLlama, getModuleVersion, LlamaLogLevel } = await installed(() => import('node-llama-cpp'))
 
 serve(async () => {
@@ -34,7 +33,7 @@ serve(async () => {
   const model = await llama.loadModel({ modelPath: options.model, gpuLayers: 0 })
   const context = await model.createContext({
     contextSize: options.context,
-    batchSize: Math.min(BATCH, options.context),
+    batchSize: Math.min(options.batch, options.context),
     threads: options.threads,
     flashAttention: 'auto',
     sequences: 1,
@@ -67,7 +66,10 @@ serve(async () => {
   function pseudoRandom(length, seed) {
     const first = Math.min(FIRST_ORDINARY, vocabulary - 1)
     const range = vocabulary - first
-    return Uint32Array.from({ length }, (_, i) => first + ((i * 7919 + seed * 104729 + ((i * i) % 8191)) % range))
+    return Uint32Array.from(
+      { length },
+      (_, i) => first + ((i * 7919 + seed * 104729 + ((i * i) % 8191)) % range),
+    )
   }
 
   function fits(length) {
@@ -120,7 +122,8 @@ serve(async () => {
 
     async greedy(command) {
       const n = count(command.n ?? 64, 'n')
-      if (!Array.isArray(command.tokens) || command.tokens.length === 0) throw new Error('tokens must be a list of ids')
+      if (!Array.isArray(command.tokens) || command.tokens.length === 0)
+        throw new Error('tokens must be a list of ids')
       for (const id of command.tokens) {
         if (count(id, 'a token id', 0) >= vocabulary) throw new Error(`token ${id} is outside ${vocabulary}`)
       }

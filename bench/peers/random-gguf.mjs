@@ -11,8 +11,26 @@ import { fail, flags, reply } from './protocol.mjs'
 // The architecture written is always llama's (no biases); embedding and head are one tensor.
 const SHAPES = {
   tiny: { layers: 2, width: 128, hidden: 256, heads: 4, kvHeads: 2, vocab: 512, base: 1e4, eps: 1e-6 },
-  'smollm2-135m': { layers: 30, width: 576, hidden: 1536, heads: 9, kvHeads: 3, vocab: 49152, base: 1e5, eps: 1e-5 },
-  'qwen2.5-0.5b': { layers: 24, width: 896, hidden: 4864, heads: 14, kvHeads: 2, vocab: 151936, base: 1e6, eps: 1e-6 },
+  'smollm2-135m': {
+    layers: 30,
+    width: 576,
+    hidden: 1536,
+    heads: 9,
+    kvHeads: 3,
+    vocab: 49152,
+    base: 1e5,
+    eps: 1e-5,
+  },
+  'qwen2.5-0.5b': {
+    layers: 24,
+    width: 896,
+    hidden: 4864,
+    heads: 14,
+    kvHeads: 2,
+    vocab: 151936,
+    base: 1e6,
+    eps: 1e-6,
+  },
 }
 const CONTEXT = 4096
 const ALIGN = 32
@@ -175,7 +193,9 @@ function write(file, name, seed) {
   fs.writeFileSync(file, Buffer.concat(head.parts))
 
   const pool = randomBlocks(seed)
-  const deviation = Math.sqrt(Array.from({ length: 16 }, (_, n) => ((n || 8) - 8) ** 2 / 16).reduce((a, b) => a + b))
+  const deviation = Math.sqrt(
+    Array.from({ length: 16 }, (_, n) => ((n || 8) - 8) ** 2 / 16).reduce((a, b) => a + b),
+  )
   let scaledFor = 0
   for (const [index, tensor] of list.entries()) {
     if (tensor.type === F32) {

@@ -15,14 +15,25 @@ import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
 import { Worker } from 'node:worker_threads'
-import { ADAMW, arithmetic, FLAGS, NORM_EPSILON, parameterShapes, startingValues, tokenBatch } from './gpt.mjs'
+import {
+  ADAMW,
+  arithmetic,
+  FLAGS,
+  NORM_EPSILON,
+  parameterShapes,
+  startingValues,
+  tokenBatch,
+} from './gpt.mjs'
 import { count, flags, installed, serve } from './protocol.mjs'
 import { provideWorker } from './web-worker.mjs'
 
 const config = flags(FLAGS)
 const { layers, width, heads, context, batch, threads } = config
 const require = createRequire(import.meta.url)
-const [tf, wasm] = await installed(() => [require('@tensorflow/tfjs'), require('@tensorflow/tfjs-backend-wasm')])
+const [tf, wasm] = await installed(() => [
+  require('@tensorflow/tfjs'),
+  require('@tensorflow/tfjs-backend-wasm'),
+])
 const folder = path.dirname(require.resolve('@tensorflow/tfjs-backend-wasm/package.json'))
 
 /**
@@ -92,7 +103,10 @@ const gelu = tf.customGrad((x, save) => {
   save([x])
   const held = hold([gate])
   const gradFunc = (dy, [x]) => {
-    const slope = x.mul(x).mul(3 * GELU_CUBIC).add(GELU_LINEAR)
+    const slope = x
+      .mul(x)
+      .mul(3 * GELU_CUBIC)
+      .add(GELU_LINEAR)
     const dx = dy.mul(gate).mul(x.mul(slope).mul(tf.sub(1, gate)).add(1))
     free(held)
     return dx
@@ -127,7 +141,8 @@ const attention = tf.customGrad((qkv, scale, mask) => {
   const turned = hold(headsOf(scaled, true))
   const at = (sample, third, head) => (3 * sample + third) * heads + head
   const each = (visit) => {
-    for (let sample = 0; sample < batch; sample++) for (let head = 0; head < heads; head++) visit(sample, head)
+    for (let sample = 0; sample < batch; sample++)
+      for (let head = 0; head < heads; head++) visit(sample, head)
   }
   const weights = []
   const mixed = []
@@ -202,9 +217,18 @@ serve(async () => {
   const variables = Object.values(p)
   const { inputs, targets } = tokenBatch(config)
   const ids = tf.tensor2d(inputs, [rows, 1], 'int32')
-  const places = tf.tensor2d(Array.from(targets, (id, row) => [row, id]), [rows, 2], 'int32')
+  const places = tf.tensor2d(
+    Array.from(targets, (id, row) => [row, id]),
+    [rows, 2],
+    'int32',
+  )
   const scale = tf.tensor1d(Array.from({ length: 3 * width }, (_, i) => (i < width ? headWidth ** -0.5 : 1)))
-  const mask = tf.tidy(() => tf.linalg.bandPart(tf.ones([context, context]), -1, 0).sub(1).mul(1e9))
+  const mask = tf.tidy(() =>
+    tf.linalg
+      .bandPart(tf.ones([context, context]), -1, 0)
+      .sub(1)
+      .mul(1e9),
+  )
 
   function loss() {
     let x = embed(p.tokens, p.positions, ids)

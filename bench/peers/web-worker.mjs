@@ -39,5 +39,8 @@ export function provideBrowserWorkers(threads) {
       }
     },
   )
-  Object.defineProperty(globalThis, 'navigator', { configurable: true, value: { hardwareConcurrency: threads } })
+  Object.defineProperty(globalThis, 'navigator', {
+    configurable: true,
+    value: { hardwareConcurrency: threads },
+  })
 }

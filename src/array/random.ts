@@ -28,9 +28,12 @@ function mix(word: number): number {
 export const fold = (seed: number, purpose: number): number =>
   mix((mix((seed % two32) + (Math.trunc(seed / two32) & 0xffff)) + mix(purpose + 0x85ebca6b)) % two32)
 
+/** Keeps seeds and counters apart: with mix(seed) alone, draw i of seed s would be draw s of seed i. */
+const seedOffset = 0x85ebca6b
+
 /** A generator for host code: uniform in [0, 1). */
 export function generator(seed: number): () => number {
-  const base = mix(seed % two32)
+  const base = mix((mix(seed % two32) + seedOffset) % two32)
   let counter = 0
   return () => (mix((base + mix(counter++ % two32)) % two32) >>> 8) / 2 ** 24
 }
@@ -69,7 +72,8 @@ function mixTraced(word: Tensor): Tensor {
  */
 export function uniform(seed: Operand, shape: Shape): Tensor {
   const size: Dim = sizeOf(shape)
-  const base = mixTraced((seed instanceof Tensor ? seed : scalar(seed, 'i64')).mod(two32))
+  const start = mixTraced((seed instanceof Tensor ? seed : scalar(seed, 'i64')).mod(two32))
+  const base = mixTraced(start.add(seedOffset).mod(two32))
   const words = mixTraced(base.add(mixTraced(iota(size, 'i64').mod(two32))).mod(two32))
   return words
     .div(2 ** 8)

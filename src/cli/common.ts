@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import * as z from 'zod'
 import { tensor } from '../array/index.ts'
 import { promptTokens } from '../decode/index.ts'
-import { Model, seal, type WeightFormat } from '../model/index.ts'
+import { load, Model, seal, type WeightFormat } from '../model/index.ts'
 import { Engine, nodeRuntime } from '../onnx/index.ts'
 import { type Flags, UsageError } from './verb.ts'
 
@@ -17,6 +17,7 @@ export const modelOptions = z.strictObject({
     .enum(['f32', 'int8', 'int4'])
     .default('f32')
     .describe('f32 is exact and mapped from the file; int8 and int4 are smaller and faster'),
+  context: z.int().positive().optional().describe('Most positions; by default those the model was made for'),
   device: z.string().min(1).default('cpu').describe('Execution provider of ONNX Runtime'),
   threads: z.int().positive().optional().describe('Threads of one operation; all cores by default'),
 })
@@ -26,24 +27,28 @@ export const jsonOption = z.boolean().default(false).describe('One JSON object o
 
 export const modelFlags = {
   model: { short: 'm', value: 'MODEL' },
+  context: { also: ['ctx-size'] },
   device: { value: 'NAME' },
 } as const satisfies Flags<typeof modelOptions>
 
 export interface ModelSettings {
   readonly model: string
   readonly weights: WeightFormat
+  readonly context?: number | undefined
   readonly device: string
   readonly threads?: number | undefined
 }
 
 /** Opens a model and seals it in the format asked for. Disposing of it disposes of the engine too. */
-export function openModel({ model: path, weights, device, threads }: ModelSettings): {
+export function openModel({ model: path, weights, context, device, threads }: ModelSettings): {
   readonly model: Model
   [Symbol.asyncDispose](): Promise<void>
 } {
   const runtime = nodeRuntime({ provider: device, ...(threads !== undefined && { threads }) })
   const engine = new Engine(runtime)
-  const model = seal(Model.open(path, engine), { weights })
+  const model = seal(new Model({ engine, ...load(path), ...(context !== undefined && { context }) }), {
+    weights,
+  })
   return { model, [Symbol.asyncDispose]: () => engine.dispose() }
 }
 

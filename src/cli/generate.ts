@@ -67,10 +67,10 @@ export default verb({
   },
   notes: `With several prompts the JSON object has a list 'completions'. Ctrl-C stops generation and keeps what there
 is, with the finish reason 'aborted' and exit code 130.`,
-  async run({ model: path, weights, device, threads, json, prompt, tokens, ...given }) {
+  async run({ model: path, weights, context, device, threads, json, prompt, tokens, ...given }) {
     exactlyOne({ '-p': prompt, '--tokens': tokens })
     const started = performance.now()
-    await using opened = openModel({ model: path, weights, device, threads })
+    await using opened = openModel({ model: path, weights, context, device, threads })
     const { model } = opened
     const rows = (prompt ?? tokens!).map((entry) => newRow(model, entry))
     const settings = { ...given, seed: given.seed ?? Math.floor(Math.random() * 2 ** 32) }
@@ -221,7 +221,8 @@ function summary(
   const count = rows.reduce((sum, { tokens }) => sum + tokens.length, 0)
   const parts = [`${count} token${count === 1 ? '' : 's'}`]
   if (tokensPerSecond !== null) parts.push(`${short(tokensPerSecond)} tokens/s`)
-  if (firstTokenMs !== null) parts.push(`first token after ${firstTokenMs.toFixed(firstTokenMs < 10 ? 1 : 0)} ms`)
+  if (firstTokenMs !== null)
+    parts.push(`first token after ${firstTokenMs.toFixed(firstTokenMs < 10 ? 1 : 0)} ms`)
   parts.push(weights)
   if (temperature !== 0) parts.push(`seed ${seed}`)
   if (rows.some(({ finish }) => finish === 'aborted')) parts.push('stopped')

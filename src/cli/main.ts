@@ -2,6 +2,7 @@
 /** The command line: one file per verb, registered in one list. */
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import bench from './bench.ts'
 import exportModel from './export.ts'
 import { addFlags, readFlags } from './flags.ts'
 import generate from './generate.ts'
@@ -10,7 +11,7 @@ import score from './score.ts'
 import { watchStdout } from './terminal.ts'
 import { UsageError, type Verb } from './verb.ts'
 
-const verbs: readonly Verb[] = [generate, score, inspect, exportModel]
+const verbs: readonly Verb[] = [generate, score, inspect, exportModel, bench]
 
 const { version, description } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),

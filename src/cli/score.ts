@@ -27,9 +27,10 @@ export default verb({
   }),
   flags: { ...modelFlags, textFile: { value: 'FILE' }, prompt: { short: 'p' } },
   notes: `The text is encoded as the model's configuration says, with a begin-of-text token where it has one. Every token
-after the first is scored. What is longer than the model's context is read in windows that begin half a context
-apart: each token sees all before it, or at least half a context. 'bytes' are those of the tokens that were
-scored. Numbers that do not exist are null: the perplexity of one token, bits per byte without a tokenizer.`,
+after the first is scored. What is longer than the context (at most 2048 tokens unless --context says otherwise) is
+read in windows that begin half a context apart: each token sees all before it, or at least half a context. 'bytes'
+are those of the tokens that were scored. Numbers that do not exist are null: the perplexity of one token, bits per
+byte without a tokenizer.`,
   async run({ textFile, prompt, tokens, json, ...settings }) {
     exactlyOne({ '--text-file': textFile, '-p': prompt, '--tokens': tokens })
     const text = textFile === undefined ? prompt : readText(textFile)
@@ -38,7 +39,10 @@ scored. Numbers that do not exist are null: the perplexity of one token, bits pe
     const ids = text === undefined ? tokens! : encode(model, text)
 
     const progress = new Progress('scoring token', ids.length)
-    const logprobs = await scoreTokens(model, ids, { onProgress: (done) => progress.update(done) })
+    const logprobs = await scoreTokens(model, ids, {
+      ...(settings.context !== undefined && { window: settings.context }),
+      onProgress: (done) => progress.update(done),
+    })
     progress.end()
 
     const loglikelihood = logprobs.reduce((sum, logprob) => sum + logprob, 0)

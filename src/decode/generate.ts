@@ -1,7 +1,7 @@
 /** The generation loop: prompts in, tokens out, one at a time for every row of the batch. */
 import { random, tensor } from '../array/index.ts'
 import type { Model, TapOptions } from '../model/index.ts'
-import type { DecodeStream } from '../text/index.ts'
+import type { DecodeStream, Tokenizer } from '../text/index.ts'
 import { type GenerateOptions, type Generation, parseOptions, rulesOf } from './options.ts'
 import { argMax, draw, logSumExp, mostLikely, type Rule, type TokenLogprob } from './rules.ts'
 import { scoreTokens } from './score.ts'
@@ -53,16 +53,18 @@ class Row {
   readonly tokens: number[]
   readonly #stop: StopTexts
   readonly #stream: DecodeStream | undefined
+  readonly #begin: number | undefined
   readonly #uniform: () => number
   /** Whether a stop text has ended the row: nothing after it is shown. */
   #cut = false
   generated = 0
   finish: FinishReason | undefined
 
-  constructor(tokens: number[], options: Generation, seed: number, stream: DecodeStream | undefined) {
+  constructor(tokens: number[], options: Generation, seed: number, tokenizer: Tokenizer | undefined) {
     this.tokens = tokens
     this.#stop = new StopTexts(options.stop)
-    this.#stream = stream
+    this.#stream = tokenizer?.stream()
+    this.#begin = tokenizer?.bos
     this.#uniform = random.generator(seed)
   }
 
@@ -77,8 +79,10 @@ class Row {
 
   /** Takes a token into the row; gives the text to show. */
   accept(token: number): string {
-    // The text goes on where the prompt's ends: a first space is not dropped, a half character is completed.
-    if (this.generated === 0) for (const prior of this.tokens) this.#stream?.push(prior)
+    // The text goes on where the prompt's ends: its space is not the first one, which decoding drops, and half
+    // a character is completed.
+    if (this.generated === 0)
+      for (const prior of this.tokens) if (prior !== this.#begin) this.#stream?.push(prior)
     this.tokens.push(token)
     this.generated++
     const { text, stopped } = this.#stop.push(this.#stream?.push(token) ?? '')
@@ -121,7 +125,7 @@ export async function* generate(
         promptTokens(model, prompt),
         settings,
         prompts.length === 1 ? seed : random.fold(seed, i),
-        tokenizer?.stream(),
+        tokenizer,
       ),
   )
   if (rows.length === 0) return

@@ -6,31 +6,36 @@ import { tensor } from '../array/index.ts'
 import type { Model } from '../model/index.ts'
 import { logSumExp } from './rules.ts'
 
+/** Memory grows with the square of a window, and with the window times the vocabulary. */
+const longestWindow = 2048
+
 export interface ScoreContext {
+  /** Most tokens that are read at once; by default the model's context, up to 2048. */
+  readonly window?: number
   readonly signal?: AbortSignal
   /** Called with the number of tokens scored so far, after each pass. */
   readonly onProgress?: (done: number) => void
 }
 
 /**
- * Scores tokens of any number. What is longer than the model's context is read in windows of a whole context
- * that begin half a context apart, and each token is scored once, by the first window that holds it: it sees
- * all tokens before it where these fit, and otherwise at least the half context before it.
+ * Scores tokens of any number. What is longer than the window is read in windows that begin half of one apart,
+ * and each token is scored once, by the first window that holds it: it sees all tokens before it where these
+ * fit, and otherwise at least half a window before it.
  */
 export async function scoreTokens(
   model: Model,
   ids: readonly number[],
-  { signal, onProgress }: ScoreContext = {},
+  options: ScoreContext = {},
 ): Promise<number[]> {
-  const { context } = model.spec
-  if (context < 2) throw new RangeError('a model of one position cannot score a token after another')
+  const { signal, onProgress, window = Math.min(model.context, longestWindow) } = options
+  if (window < 2) throw new RangeError(`in a window of ${window} no token comes after another`)
   // A single token has no score, but it must be one.
   if (ids.length < 2) model.rows([ids])
-  const stride = Math.floor(context / 2)
+  const stride = Math.floor(window / 2)
   const scores: number[] = []
   for (let start = 0; scores.length < ids.length - 1; start += stride) {
     signal?.throwIfAborted()
-    const [row] = await scoreBatch(model, [ids.slice(start, start + context)])
+    const [row] = await scoreBatch(model, [ids.slice(start, start + window)])
     // Score i of this window is that of token start + i + 1.
     for (const score of row!.slice(scores.length - start)) scores.push(score)
     onProgress?.(scores.length)

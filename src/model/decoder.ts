@@ -14,7 +14,12 @@ export interface ForwardInput {
   /** i32 [batch, T] */
   readonly tokens: Tensor
   /** Past tokens, with i32 [batch]: how many of them each row holds. */
-  readonly past?: { readonly cache: Cache; readonly lengths: Tensor }
+  readonly past?: {
+    readonly cache: Cache
+    readonly lengths: Tensor
+    /** Several tokens for several rows that have a past: the fused operator cannot do that. */
+    readonly composed?: boolean
+  }
   /** i32 [batch]: compute logits at this position of each row only, [batch, 1, vocab]. */
   readonly at?: Tensor
 }
@@ -32,14 +37,15 @@ function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTable | undefined
     const positions = iota(time)
     const visible = positions.lessEqual(positions.expandDims(-1))
     const mask = visible.where(scalar(0), Number.NEGATIVE_INFINITY)
-    return { positions, mask: () => mask, rotary }
+    return { positions, composed: true, mask: () => mask, rotary }
   }
-  const { cache, lengths } = past
+  const { cache, lengths, composed = false } = past
   const positions = lengths.expandDims(-1).add(iota(time))
   const end = lengths.add(size(time, 'i32'))
   const capacity = cache[0]!.keys.shape[2]!
   return {
     positions,
+    composed,
     last: end.sub(1),
     total: end.max(),
     mask: () => cacheMask(positions, capacity),

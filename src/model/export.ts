@@ -46,9 +46,9 @@ interface Signature {
  */
 function signature(model: Model, { read = [], cache = false }: ExportModelOptions): Signature {
   const { spec, params } = model
-  const { position, attention, context } = spec
+  const { position, attention } = spec
   const rotary =
-    position.kind === 'rotary' ? rotaryTable(position.base, attention.headSize, context) : undefined
+    position.kind === 'rotary' ? rotaryTable(position.base, attention.headSize, model.context) : undefined
   const sites = [...new Set([...(model.taps.read ?? []), ...read])]
   const taps = new Taps(spec, { read: sites, edit: model.taps.edit ?? {} })
   const ids = { input_ids: long([1, 1]) }

@@ -30,6 +30,8 @@ type Program<A extends readonly unknown[], R> = (...args: A) => Promise<R>
 interface Programs {
   readonly forward: Program<[tokens: Tensor], Record<string, Tensor>>
   readonly step: Program<[StepInput], StepOutput>
+  /** `step` for several new tokens in several rows that have a past. */
+  readonly chunkStep: Program<[StepInput], StepOutput>
   readonly score: Program<[tokens: Tensor], Tensor>
 }
 
@@ -109,7 +111,10 @@ export class Model {
 
   /** One pass over new tokens with a cache: a whole prompt or a single token. */
   async step(input: StepInput, taps: TapOptions = {}): Promise<StepOutput> {
-    return this.programs(taps).step(input)
+    const { step, chunkStep } = this.programs(taps)
+    const [batch, time] = input.tokens.sizes as [number, number]
+    const goesOn = batch > 1 && time > 1 && (input.lengths.data as Int32Array).some((length) => length > 0)
+    return (goesOn ? chunkStep : step)(input)
   }
 
   /** Compiles the program that generates, which otherwise happens at the first step. */
@@ -181,23 +186,24 @@ export class Model {
         forward(spec, params, { tokens }, this.#rotary, taps)
         return taps.finish()
       }),
-      step: this.#compile(
-        'step',
-        [stepAxes],
-        { cache: '0.cache' },
-        (params, input: StepInput): StepOutput => {
-          const taps = new Taps(spec, options)
-          const { tokens, cache, lengths, at } = input
-          const result = forward(spec, params, { tokens, past: { cache, lengths }, at }, this.#rotary, taps)
-          return { logits: result.logits, cache: result.cache!, reads: taps.finish() }
-        },
-      ),
+      step: this.#compileStep('step', options, false),
+      chunkStep: this.#compileStep('chunkStep', options, true),
       score: this.#compile('score', [['batch', 'time']], {}, (params, tokens: Tensor) => {
         const taps = new Taps(spec, { edit: options.edit ?? {} })
         const { logits } = forward(spec, params, { tokens }, this.#rotary, taps)
         return crossEntropy(logits.slice(1, 0, -1), tokens.slice(1, 1)).neg()
       }),
     }
+  }
+
+  #compileStep(name: string, options: TapOptions, composed: boolean): Program<[StepInput], StepOutput> {
+    return this.#compile(name, [stepAxes], { cache: '0.cache' }, (params, input: StepInput): StepOutput => {
+      const taps = new Taps(this.spec, options)
+      const { tokens, cache, lengths, at } = input
+      const past = { cache, lengths, composed }
+      const result = forward(this.spec, params, { tokens, past, at }, this.#rotary, taps)
+      return { logits: result.logits, cache: result.cache!, reads: taps.finish() }
+    })
   }
 
   /** Compiles `f` with the parameters as its first argument, or as constants where the model is sealed. */

@@ -107,6 +107,41 @@ test('different seeds are different, equal seeds equal', () => {
   expect(Math.abs(correlation(across.subarray(0, -1), across.subarray(1)))).toBeLessThan(error)
 })
 
+test('seeds and positions are not exchangeable', () => {
+  const table = Array.from({ length: 300 }, (_, seed) => draws(random.generator(seed), 300))
+  const equal = table.flatMap((row, i) => [...row.subarray(0, i)].filter((v, j) => v === table[j]![i]))
+  expect(equal.length).toBeLessThan(3)
+  const all = new Set(table.flatMap((row) => [...row]))
+  // Of 90000 draws from 2^24 values some 241 coincide by chance.
+  expect(90_000 - all.size).toBeLessThan(241 + 5 * Math.sqrt(241))
+})
+
+test('a seed means the same numbers for ever', () => {
+  const first = (seed: number) => [...draws(random.generator(seed), 3)].map((v) => v * 2 ** 24)
+  expect([...[0, 1, 12345].map(first), [random.fold(1, 2)]]).toMatchInlineSnapshot(`
+    [
+      [
+        7847205,
+        15045808,
+        500648,
+      ],
+      [
+        13797143,
+        8203317,
+        3110428,
+      ],
+      [
+        10985741,
+        8385012,
+        3202697,
+      ],
+      [
+        100189536,
+      ],
+    ]
+  `)
+})
+
 test('folding gives independent seeds', () => {
   const folded = Array.from({ length: 1000 }, (_, i) => random.fold(5, i))
   expect(new Set(folded).size).toBe(1000)

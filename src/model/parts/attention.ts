@@ -25,6 +25,8 @@ export interface LayerCache {
 export interface Place {
   /** i32 [batch, T] with a cache, [T] without. */
   readonly positions: Tensor
+  /** Whether attention must be composed of single operations. */
+  readonly composed: boolean
   /** With a cache: i32 [batch], index of each row's last token, and i32 [], tokens of the longest row. */
   readonly last?: Tensor
   readonly total?: Tensor
@@ -177,7 +179,7 @@ export function attention(
   let z: Tensor
   let written: LayerCache | undefined
   if (cache) {
-    const inside = wanted('hook_rot_q', 'hook_rot_k', 'hook_attn_scores', 'hook_pattern')
+    const inside = place.composed || wanted('hook_rot_q', 'hook_rot_k', 'hook_attn_scores', 'hook_pattern')
     const rotary = spec.position.kind === 'rotary' ? spec.position : undefined
     const packed = 'qkv' in params && !inside && !wanted('hook_q', 'hook_k', 'hook_v')
     const whole = packed ? linear(x, params.qkv, spec.layout) : undefined

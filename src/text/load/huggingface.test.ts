@@ -164,6 +164,7 @@ describe('a file that cannot be used is refused, saying where and why', () => {
     [{ model: { unk_token: '?!' } }, 'model.unk_token: "?!" is not in the vocabulary'],
     [{ version: '2.0' }, 'version: '],
     [{ added_tokens: [{ id: 1, content: '<|endoftext|>' }] }, 'added_tokens[0]: id 1 belongs to '],
+    [{ added_tokens: [{ content: 'new' }] }, 'added_tokens[0]: not an added token: {"content":"new"}'],
     [
       { pre_tokenizer: sequence({ type: 'Whitespace' }, split({ Regex: '(a' })) },
       'pre_tokenizer.pretokenizers[1].pattern.Regex: regular expression "(a", at 2: missing )',

@@ -39,6 +39,7 @@ const fileFields = z.strictObject({
 })
 
 const addedTokenFields = z.object({
+  id: z.int().nonnegative(),
   content: z.string(),
   single_word: z.boolean().default(false),
   lstrip: z.boolean().default(false),
@@ -71,16 +72,11 @@ export function tokenizerFromHuggingFace(files: HuggingFaceFiles): Tokenizer {
   const map = parseConfig(files.specialTokensMap)
   const added = new Map<number, AddedToken>()
   for (const [i, token] of (json.added_tokens ?? []).entries()) {
-    addToken(added, vocabulary, token, (token as { id?: unknown } | null)?.id, place.at('added_tokens').at(i))
+    addToken(added, vocabulary, token, place.at('added_tokens').at(i))
   }
   for (const [id, token] of Object.entries(config.added_tokens_decoder ?? {})) {
-    addToken(
-      added,
-      vocabulary,
-      token,
-      Number(id),
-      new Place(files.config!.file).at('added_tokens_decoder').at(id),
-    )
+    const entry = { ...(token as object | null), id: Number(id) }
+    addToken(added, vocabulary, entry, new Place(files.config!.file).at('added_tokens_decoder').at(id))
   }
   const found = specialIds(
     vocabulary,
@@ -104,19 +100,13 @@ export function tokenizerFromHuggingFace(files: HuggingFaceFiles): Tokenizer {
   })
 }
 
-function addToken(
-  added: Map<number, AddedToken>,
-  vocabulary: Vocabulary,
-  json: unknown,
-  id: unknown,
-  place: Place,
-): void {
+function addToken(added: Map<number, AddedToken>, vocabulary: Vocabulary, json: unknown, place: Place): void {
   const result = addedTokenFields.safeParse(json)
   const token = result.success ? result.data : place.fail(`not an added token: ${quote(json)}`)
-  const { content, single_word, lstrip, rstrip, special, normalized } = token
+  const { id, content, single_word, lstrip, rstrip, special, normalized } = token
   if (vocabulary.ids.get(content) !== id) vocabulary.add(content, id, place)
-  added.set(id as number, {
-    id: id as number,
+  added.set(id, {
+    id,
     content,
     singleWord: single_word,
     leftStrip: lstrip,
