@@ -51,6 +51,11 @@ function signature(model: Model, { read = [], cache = false }: ExportModelOption
     position.kind === 'rotary' ? rotaryTable(position.base, attention.headSize, model.context) : undefined
   const sites = [...new Set([...(model.taps.read ?? []), ...read])]
   const taps = new Taps(spec, { read: sites, edit: model.taps.edit ?? {} })
+  // In the order in which they were asked for.
+  const reads = (): Named => {
+    const values = taps.finish()
+    return Object.fromEntries(sites.map((site) => [site, values[site]!]))
+  }
   const ids = { input_ids: long([1, 1]) }
   const idAxes = { input_ids: ['batch', 'sequence'] }
   if (!cache)
@@ -59,7 +64,7 @@ function signature(model: Model, { read = [], cache = false }: ExportModelOption
       axes: idAxes,
       run(inputs) {
         const { logits } = forward(spec, params, { tokens: inputs.input_ids!.cast('i32') }, rotary, taps)
-        return { logits, ...taps.finish() }
+        return { logits, ...reads() }
       },
     }
   const layers = model.newCache(1, 1)
@@ -97,7 +102,7 @@ function signature(model: Model, { read = [], cache = false }: ExportModelOption
         [`present.${i}.key`, keys] as const,
         [`present.${i}.value`, values] as const,
       ])
-      return { logits: result.logits, ...taps.finish(), ...Object.fromEntries(present) }
+      return { logits: result.logits, ...reads(), ...Object.fromEntries(present) }
     },
   }
 }

@@ -61,7 +61,10 @@ export class SessionProgram implements Program {
     for (const [output, input] of this.#recycled) this.#giveAway(output, inputs[input]!)
     return this.#outputs.map((_, i) => {
       const over = this.#inPlace.get(i)
-      return over === undefined ? fromStorage(new OrtStorage(results[outputName(i)]!)) : inputs[over]!
+      if (over !== undefined) return inputs[over]!
+      // What the runtime returns for memory that we gave it is another object: ours is the one it wrote.
+      const name = outputName(i)
+      return fromStorage(new OrtStorage(fetches[name] ?? results[name]!))
     })
   }
 

@@ -25,7 +25,13 @@ interface LlamaCpp {
 describe.skipIf(!existsSync(entry) || !storiesGguf)('against llama.cpp', () => {
   it('the same file gives the same 64 tokens', async () => {
     const { getLlama } = (await import(entry)) as LlamaCpp
-    const llama = await getLlama({ gpu: false, build: 'never', skipDownload: true, maxThreads: 1 })
+    const llama = await getLlama({
+      gpu: false,
+      build: 'never',
+      skipDownload: true,
+      maxThreads: 1,
+      logLevel: 'error',
+    })
     const model = await llama.loadModel({ modelPath: storiesGguf, gpuLayers: 0 })
     const context = await model.createContext({ contextSize: 128, threads: 1 })
     const prompt = [model.tokens.bos, ...model.tokenize('Once upon a time')]

@@ -1,6 +1,7 @@
 import type { Place } from '../errors.ts'
 import { type Aligned, AlignedBuilder } from './aligned.ts'
 import { charLength } from './chars.ts'
+import { graphemes } from './graphemes.ts'
 
 /**
  * The character map that a SentencePiece model carries (`precompiled_charsmap`): base64 of the byte length of
@@ -12,7 +13,6 @@ import { charLength } from './chars.ts'
  */
 export function precompiledNormalizer(base64: string, place: Place): (text: Aligned) => Aligned {
   const map = new CharsMap(base64, place)
-  const segmenter = new Intl.Segmenter('und', { granularity: 'grapheme' })
   return (text) => {
     const builder = new AlignedBuilder(text.text.length)
     let changed = false
@@ -23,14 +23,15 @@ export function precompiledNormalizer(base64: string, place: Place): (text: Alig
       addReplacement(builder, text, at, part, found)
       return true
     }
-    for (const { segment, index } of segmenter.segment(text.text)) {
-      if (Buffer.byteLength(segment) < 6 && put(index, segment)) continue
-      let at = index
-      for (const char of segment) {
+    graphemes(text.text, (from, to) => {
+      const cluster = text.text.slice(from, to)
+      if (cluster.length < 6 && Buffer.byteLength(cluster) < 6 && put(from, cluster)) return
+      let at = from
+      for (const char of cluster) {
         if (!put(at, char)) builder.copy(text, at, at + char.length)
         at += char.length
       }
-    }
+    })
     return changed ? builder.done() : text
   }
 }
