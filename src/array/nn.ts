@@ -122,7 +122,7 @@ const rmsNormCall = fused<{ epsilon: number }>({
     return [total(dx, through), g?.mul(normal).sumTo(weight!.shape)]
   },
   onnx: (e, inputs, { inputs: [x], attributes: { epsilon } }) =>
-    x!.dtype === 'f32'
+    x!.dtype === 'f32' && e.provider !== 'onnx'
       ? e.nodes('SimplifiedLayerNormalization', inputs, 2, { axis: -1, epsilon: { float: epsilon } })
       : undefined,
 })
@@ -139,7 +139,13 @@ function skipNorm(
   [x, update]: readonly Tensor[],
   epsilon: number,
 ): Value[] | undefined {
-  if (x!.dtype !== 'f32' || x!.rank < 2 || x!.rank > 3 || !sameShape(x!.shape, update!.shape))
+  if (
+    e.provider === 'onnx' ||
+    x!.dtype !== 'f32' ||
+    x!.rank < 2 ||
+    x!.rank > 3 ||
+    !sameShape(x!.shape, update!.shape)
+  )
     return undefined
   const attributes = { epsilon: { float: epsilon } }
   const [normal, , , sum] = e.nodes(name, inputs, 4, attributes, 'com.microsoft')

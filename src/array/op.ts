@@ -34,7 +34,10 @@ export type Value = string
 
 /** Where an operation writes its ONNX nodes. Implemented in `onnx/`, the only place that knows the runtime. */
 export interface Emitter {
-  /** Execution provider that the graph is meant for; contrib operators exist on some only. */
+  /**
+   * Execution provider that the graph is meant for; contrib operators exist on some only. 'onnx' is any: operators
+   * of the standard, and others where that has nothing like them.
+   */
   readonly provider: string
   /** One node with one output. `domain` is '' for the ONNX standard, 'com.microsoft' for contrib operators. */
   node(

@@ -109,8 +109,7 @@ function signature(model: Model, { read = [], cache = false }: ExportModelOption
 
 /**
  * Writes `path`, and `path.data` with the large weights beside it, which the model refers to by name: the two
- * can be moved together. Each file is written whole or not at all. Operators are those of the engine's
- * provider, of ONNX and of ONNX Runtime's own domain.
+ * can be moved together. Each file is written whole or not at all.
  */
 export function exportModel(model: Model, path: string, options: ExportModelOptions = {}): ExportedFiles {
   const { inputs, axes, run } = signature(model, options)
@@ -122,7 +121,6 @@ export function exportModel(model: Model, path: string, options: ExportModelOpti
     ...ports
   } = exportGraph(graph, {
     name: 'glossa',
-    provider: model.engine.provider,
     dataFile: `${basename(path)}.data`,
     names: {
       // The only argument is an object: '0.input_ids'.

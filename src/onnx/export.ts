@@ -1,4 +1,8 @@
-/** A graph as an ONNX model for other programs: names that people read, large constants in a file beside it. */
+/**
+ * A graph as an ONNX model for other programs: operators of the standard, names that people read, large constants
+ * in a file beside it. Only rounded weights (MatMulNBits) and caches (GroupQueryAttention) need operators of ONNX
+ * Runtime's own.
+ */
 import { bytesPerElement } from '../array/dtype.ts'
 import type { Graph } from '../array/graph.ts'
 import type { Storage } from '../array/storage.ts'
@@ -8,8 +12,6 @@ import { encodeModel, type OnnxValueInfo } from './proto.ts'
 export interface ExportOptions {
   readonly name: string
   readonly names: ValueNames
-  /** Execution provider whose operators may be used. */
-  readonly provider: string
   /** Name of the file with the large constants, in the same folder. */
   readonly dataFile: string
   readonly metadata: Readonly<Record<string, string>>
@@ -28,13 +30,13 @@ export interface ExportedGraph {
 const page = 4096
 
 export function exportGraph(graph: Graph, options: ExportOptions): ExportedGraph {
-  const { name, names, provider, dataFile, metadata } = options
+  const { name, names, dataFile, metadata } = options
   const data: ExportedGraph['data'][number][] = []
   let end = 0
   const taken = new Set<string>()
   const lowered = lower(graph, {
     name,
-    provider,
+    provider: 'onnx',
     names: {
       ...names,
       // The same contents may come as two constants.

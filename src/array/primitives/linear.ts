@@ -126,7 +126,7 @@ export const linear = {
       g ? matmulGrad(g, a!, b!, attributes) : [undefined, undefined],
     onnx(e, [a, b], { inputs: [left, right], attributes: { transposeA, transposeB, alpha } }) {
       if (!transposeA && !transposeB && alpha === 1) return [e.node('MatMul', [a!, b!])]
-      if (left!.dtype === 'f32' && e.provider !== 'webgpu')
+      if (left!.dtype === 'f32' && e.provider !== 'webgpu' && e.provider !== 'onnx')
         return [
           e.node(
             'FusedMatMul',
