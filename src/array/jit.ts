@@ -112,6 +112,30 @@ export interface Jitted<A extends readonly unknown[], R> {
   [Symbol.dispose](): void
 }
 
+interface Compiled<R> {
+  readonly leaves: readonly ({ readonly path: string } & LeafType)[]
+  readonly program: Promise<Program>
+  /** The tree of the result, with placeholders. */
+  readonly structure: R
+}
+
+/** Whether arguments have the paths, dtypes and fixed sizes that a program was compiled for. Called in every run. */
+function fits(types: Compiled<unknown>['leaves'], flat: readonly [string, Tensor][]): boolean {
+  if (types.length !== flat.length) return false
+  for (let i = 0; i < types.length; i++) {
+    const type = types[i]!
+    const [path, leaf] = flat[i]!
+    if (type.path !== path || type.dtype !== leaf.dtype) return false
+    const { sizes } = leaf
+    if (sizes.length !== type.shape.length) return false
+    for (let axis = 0; axis < sizes.length; axis++) {
+      const dim = type.shape[axis]
+      if (typeof dim === 'number' && dim !== sizes[axis]) return false
+    }
+  }
+  return true
+}
+
 /**
  * `f` compiled on first use for the structure, dtypes and fixed sizes of its arguments. Arguments are trees
  * of concrete tensors; tensors that `f` captures become constants of the program.
@@ -121,41 +145,41 @@ export function jit<A extends readonly unknown[], R>(
   f: (...args: A) => R,
   options: JitOptions = {},
 ): Jitted<A, R> {
-  const programs = new Map<string, Promise<{ program: Program; result: R }>>()
+  const programs: Compiled<R>[] = []
+  const forget = (entry: Compiled<R>): void => {
+    const at = programs.indexOf(entry)
+    if (at >= 0) programs.splice(at, 1)
+  }
+  const compile = (args: A, flat: readonly [string, Tensor][]): Compiled<R> => {
+    const { graph, result } = trace(f, args, options)
+    // The structure of the result, without its tensors: they hold the graph and all that it captured.
+    const structure = mapTree(result, (leaf, path) => placeholder(path, leaf.shape, leaf.dtype)) as R
+    const program = compiler.compile(graph, options.name ?? f.name)
+    const entry: Compiled<R> = {
+      leaves: flat.map(([path, leaf]) => ({ path, ...leafType(leaf, path, options) })),
+      program,
+      structure,
+    }
+    programs.push(entry)
+    // A program that failed to compile is tried again, and reported again, at the next call.
+    program.catch(() => forget(entry))
+    return entry
+  }
   const run = async (...args: A): Promise<R> => {
     const flat = leaves(args)
-    const key = flat
-      .map(([path, leaf]) => {
-        const { shape, dtype } = leafType(leaf, path, options)
-        return `${path}:${dtype}[${shape}]`
-      })
-      .join(';')
-    let compiled = programs.get(key)
-    if (!compiled) {
-      const { graph, result } = trace(f, args, options)
-      // The structure of the result, without its tensors: they hold the graph and all that it captured.
-      const structure = mapTree(result, (leaf, path) => placeholder(path, leaf.shape, leaf.dtype)) as R
-      compiled = compiler
-        .compile(graph, options.name ?? f.name)
-        .then((program) => ({ program, result: structure }))
-      programs.set(key, compiled)
-      // A program that failed to compile is tried again, and reported again, at the next call.
-      compiled.catch(() => programs.delete(key))
-    }
-    const { program, result } = await compiled
-    const outputs = await program.run(flat.map(([, leaf]) => leaf))
-    return unflatten(result, outputs) as unknown as R
+    const { program, structure } = programs.find((entry) => fits(entry.leaves, flat)) ?? compile(args, flat)
+    const outputs = await (await program).run(flat.map(([, leaf]) => leaf))
+    return unflatten(structure, outputs) as unknown as R
   }
   const dispose = (): void => {
-    for (const compiled of programs.values())
-      compiled.then(
-        ({ program }) => program.dispose(),
+    for (const { program } of programs.splice(0))
+      program.then(
+        (compiled) => compiled.dispose(),
         () => undefined,
       )
-    programs.clear()
   }
   return Object.defineProperties(run as Jitted<A, R>, {
-    compilations: { get: () => programs.size },
+    compilations: { get: () => programs.length },
     dispose: { value: dispose },
     [Symbol.dispose]: { value: dispose },
   })

@@ -1,9 +1,9 @@
 /** Functions of neural networks. Each has a composed body; providers with a fused operator use that instead. */
-import { sameShape } from './dim.ts'
+import { type Dim, sameShape } from './dim.ts'
 import { isFloat } from './dtype.ts'
 import { fused } from './fused.ts'
 import { type Emitter, ShapeError, type Value } from './op.ts'
-import { size, type Tensor } from './tensor.ts'
+import { iota, size, type Tensor } from './tensor.ts'
 
 const softmaxCall = fused<{ axis: number }>({
   name: 'softmax',
@@ -246,8 +246,8 @@ export const silu = (x: Tensor): Tensor => siluCall([x], {})[0]!
 
 export const relu = (x: Tensor): Tensor => x.maximum(0)
 
-/** 1 at the index, 0 elsewhere, along a new last axis. */
-export function oneHot(indices: Tensor, depth: Tensor, dtype: Tensor['dtype'] = 'f32'): Tensor {
+/** 1 at the index, 0 elsewhere, along a new last axis of size `depth`. */
+export function oneHot(indices: Tensor, depth: Dim, dtype: Tensor['dtype'] = 'f32'): Tensor {
   if (isFloat(indices.dtype)) throw new ShapeError(`oneHot: takes integers, got ${indices.dtype}`)
-  return indices.expandDims(-1).equal(depth).cast(dtype)
+  return indices.expandDims(-1).equal(iota(depth, indices.dtype)).cast(dtype)
 }

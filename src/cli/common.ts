@@ -5,6 +5,7 @@ import { tensor } from '../array/index.ts'
 import { promptTokens } from '../decode/index.ts'
 import { load, Model, seal, type WeightFormat } from '../model/index.ts'
 import { Engine, nodeRuntime } from '../onnx/index.ts'
+import { status } from './terminal.ts'
 import { type Flags, UsageError } from './verb.ts'
 
 /** Options of every verb that runs a model. */
@@ -44,6 +45,7 @@ export function openModel({ model: path, weights, context, device, threads }: Mo
   readonly model: Model
   [Symbol.asyncDispose](): Promise<void>
 } {
+  status(`loading ${path} ...`)
   const runtime = nodeRuntime({ provider: device, ...(threads !== undefined && { threads }) })
   const engine = new Engine(runtime)
   const model = seal(new Model({ engine, ...load(path), ...(context !== undefined && { context }) }), {

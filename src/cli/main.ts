@@ -8,7 +8,7 @@ import { addFlags, readFlags } from './flags.ts'
 import generate from './generate.ts'
 import inspect from './inspect.ts'
 import score from './score.ts'
-import { watchStdout } from './terminal.ts'
+import { clearStatus, watchStdout } from './terminal.ts'
 import { UsageError, type Verb } from './verb.ts'
 
 const verbs: readonly Verb[] = [generate, score, inspect, exportModel, bench]
@@ -61,6 +61,7 @@ async function main(args: readonly string[]): Promise<void> {
     if (error instanceof CommanderError && error.exitCode === 0) return
     const usage = error instanceof CommanderError || error instanceof UsageError
     const debug = args.includes('--debug') && error instanceof Error && error.stack
+    clearStatus()
     process.stderr.write(`glossa: ${debug || describe(error)}\n`)
     process.exitCode = usage ? 2 : 1
   }

@@ -43,7 +43,6 @@ byte without a tokenizer.`,
       ...(settings.context !== undefined && { window: settings.context }),
       onProgress: (done) => progress.update(done),
     })
-    progress.end()
 
     const loglikelihood = logprobs.reduce((sum, logprob) => sum + logprob, 0)
     const bytes = model.tokenizer ? scoredBytes(model.tokenizer, ids, text) : null

@@ -10,7 +10,27 @@ const styled = (stream: Out): boolean =>
 export const dim = (text: string, stream: Out = process.stdout): string =>
   styled(stream) && text ? `\x1b[2m${text}\x1b[22m` : text
 
-export const print = (text: string): void => void process.stdout.write(text)
+/** Whether the reader of stdout has gone: `glossa generate ... | head -1`. */
+let readerGone = false
+/** Whether a line that will go away again is shown. */
+let passing = false
+
+/** Shows what is going on, on a terminal only and until something else is written. */
+export function status(text: string): void {
+  if (!process.stderr.isTTY) return
+  process.stderr.write(`\r\x1b[K${dim(text, process.stderr)}`)
+  passing = true
+}
+
+export function clearStatus(): void {
+  if (passing) process.stderr.write('\r\x1b[K')
+  passing = false
+}
+
+export function print(text: string): void {
+  clearStatus()
+  process.stdout.write(text)
+}
 
 /** Text of a model on a terminal: its control characters could do anything there. */
 export const printable = (text: string, stream: Out = process.stdout): string =>
@@ -18,6 +38,7 @@ export const printable = (text: string, stream: Out = process.stdout): string =>
 
 /** A line on stderr: what is about the run, and not its result. */
 export function note(text: string): void {
+  clearStatus()
   if (!readerGone) process.stderr.write(`${dim(text, process.stderr)}\n`)
 }
 
@@ -103,12 +124,11 @@ export const bytes = (count: number): string =>
 /** Names in a sentence. */
 export const list = (names: readonly string[]): string => names.join(', ')
 
-/** A line on a terminal's stderr that shows how far long work is; nothing for what takes under two seconds. */
+/** Shows how far long work is; nothing for what takes under two seconds. */
 export class Progress {
   readonly #label: string
   readonly #total: number
   readonly #start = performance.now()
-  #shown = false
 
   constructor(label: string, total: number) {
     this.#label = label
@@ -117,21 +137,13 @@ export class Progress {
 
   update(done: number): void {
     const seconds = (performance.now() - this.#start) / 1000
-    if (!process.stderr.isTTY || seconds < 2) return
+    if (seconds < 2) return
     const left = (seconds / done) * (this.#total - done)
     const percent = Math.floor((100 * done) / this.#total)
-    const text = `${this.#label} ${done}/${this.#total} (${percent} %), ${Math.ceil(left)} s left`
-    process.stderr.write(`\r\x1b[K${dim(text, process.stderr)}`)
-    this.#shown = true
-  }
-
-  end(): void {
-    if (this.#shown) process.stderr.write('\r\x1b[K')
+    status(`${this.#label} ${done}/${this.#total} (${percent} %), ${Math.ceil(left)} s left`)
   }
 }
 
-/** Whether the reader of stdout has gone: `glossa generate ... | head -1`. */
-let readerGone = false
 const whenGone = new Set<() => void>()
 
 /** Without a reader there is nobody to tell: the work stops, without a message. */

@@ -9,6 +9,9 @@ import { OrtStorage, ortTensor } from './buffer.ts'
 import { inputName, type Lowered, outputName } from './lower.ts'
 import type { OrtTensor, Runtime, Session } from './runtime.ts'
 
+/** A program that is collected without having been disposed of releases its session then. */
+const forgotten = new FinalizationRegistry<() => void>((release) => release())
+
 export class SessionProgram implements Program {
   readonly #runtime: Runtime
   readonly #session: Session
@@ -44,6 +47,7 @@ export class SessionProgram implements Program {
     // An operator may still read what another has overwritten, so these memories take turns instead.
     this.#recycled = new Map([...(graph.inPlace ?? [])].filter(([output]) => !inPlace.has(output)))
     this.#release = release
+    forgotten.register(this, release, this)
   }
 
   async run(inputs: readonly Tensor[]): Promise<Tensor[]> {
@@ -123,6 +127,7 @@ export class SessionProgram implements Program {
     if (this.#disposed) return
     this.#disposed = true
     this.#spare.clear()
+    forgotten.unregister(this)
     this.#release()
   }
 }

@@ -163,7 +163,9 @@ export function encodeModel(model: OnnxModel): Uint8Array {
   pbf.writeVarintField(1, irVersion)
   pbf.writeStringField(2, 'glossa')
   pbf.writeMessage(7, graph, model)
-  for (const [domain, version] of Object.entries(opsets))
+  // A domain that is not used would keep programs that do not know it from reading the model.
+  const used = new Set(['', ...model.nodes.map(({ domain }) => domain)])
+  for (const [domain, version] of Object.entries(opsets).filter(([name]) => used.has(name)))
     pbf.writeMessage(
       8,
       (_, opset) => {

@@ -21,8 +21,15 @@ async function logitsOf(path: string, weights: WeightFormat, row: readonly numbe
   return logits!.data as Float32Array
 }
 
-/** An exported model runs the same operators as the engine; only products of other sizes may round otherwise. */
-const sameOperators = { rtol: 1e-5, atol: 1e-5 }
+/**
+ * Norms and scales are written out in an exported model: other orders of the same f32 sums. Where products round
+ * activations to 8 bits, a last digit can move one by a whole step.
+ */
+const apart = {
+  f32: tolerance.f32,
+  int8: { rtol: 0, atol: 0.05 },
+  int4: { rtol: 0, atol: 0.05 },
+} as const
 
 const long = (values: readonly number[], shape: readonly number[]): Tensor =>
   new Tensor('int64', BigInt64Array.from(values, BigInt), shape)
@@ -44,7 +51,7 @@ describe('glossa export', () => {
         expect(session.inputNames).toEqual(['input_ids'])
         expect(session.outputNames).toEqual(['logits'])
         const { logits } = await session.run({ input_ids: long(tokens, [1, tokens.length]) })
-        allClose(logits!.data as Float32Array, await logitsOf(model, weights, tokens), sameOperators)
+        allClose(logits!.data as Float32Array, await logitsOf(model, weights, tokens), apart[weights])
       })
 
   it('a batch with taps gives the reference', async () => {

@@ -43,16 +43,18 @@ export class Aligned {
 
   /** Every character (code point) replaced by a string, perhaps an empty one. */
   mapChars(map: (char: string) => string): Aligned {
-    const builder = new AlignedBuilder(this.text.length)
+    let builder: AlignedBuilder | undefined
     let i = 0
-    let changed = false
     for (const char of this.text) {
       const mapped = map(char)
-      changed ||= mapped !== char
-      builder.add(mapped, this.start(i), this.end(i + char.length - 1))
+      if (builder === undefined && mapped !== char) {
+        builder = new AlignedBuilder(this.text.length)
+        builder.copy(this, 0, i)
+      }
+      builder?.add(mapped, this.start(i), this.end(i + char.length - 1))
       i += char.length
     }
-    return changed ? builder.done() : this
+    return builder?.done() ?? this
   }
 
   /** Inserts before the first character, sharing its range; an empty text stays empty. */

@@ -146,30 +146,11 @@ function metaspace(options: z.output<typeof metaspaceFields>, place: Place): Dec
   return eachToken((token, isFirst) => token.replaceAll(options.replacement, isFirst ? first : ' '))
 }
 
-/** Undoes the spaces that tokens put before punctuation and contractions; the list is Hugging Face's. */
-function cleanUp(text: string): string {
-  const pairs = [
-    ' .',
-    '.',
-    ' ?',
-    '?',
-    ' !',
-    '!',
-    ' ,',
-    ',',
-    " ' ",
-    "'",
-    " n't",
-    "n't",
-    " 'm",
-    "'m",
-    ' do not',
-    " don't",
-  ]
-  pairs.push(" 's", "'s", " 've", "'ve", " 're", "'re")
-  for (let i = 0; i < pairs.length; i += 2) text = text.replaceAll(pairs[i]!, pairs[i + 1]!)
-  return text
-}
+/** Spaces that tokens put before punctuation and contractions, as Hugging Face takes them away, one after the other. */
+const spaced = [' .', ' ?', ' !', ' ,', " ' ", " n't", " 'm", ' do not', " 's", " 've", " 're"]
+
+const cleanUp = (text: string) =>
+  spaced.reduce((clean, part) => clean.replaceAll(part, part === ' do not' ? " don't" : part.trim()), text)
 
 const wordPieceFields = z.strictObject({ type, prefix: z.string(), cleanup: z.boolean() })
 

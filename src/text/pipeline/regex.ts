@@ -1,7 +1,7 @@
 import type { Place } from '../errors.ts'
-import { escapeLiteral, wordClass } from './chars.ts'
+import { escapeLiteral } from './chars.ts'
 import { foldedClass, foldedLetter } from './fold.ts'
-import { posixClass, propertyClass } from './properties.ts'
+import { bareEscapes, controls, lineEnd, lineStart, posixClass, propertyClass, sets } from './regexTables.ts'
 
 /**
  * Translates an Oniguruma regular expression, which tokenizer.json uses, to a JavaScript one (flags `gv`).
@@ -19,45 +19,6 @@ export function translateRegex(source: string, place: Place): RegExp {
     return place.fail(`regular expression ${JSON.stringify(source)}: ${(error as Error).message}`)
   }
 }
-
-const controls: Readonly<Record<string, string>> = {
-  n: '\n',
-  t: '\t',
-  r: '\r',
-  f: '\f',
-  v: '\v',
-  a: '\x07',
-  e: '\x1b',
-}
-
-/** Escapes that stand for a set of characters, as they are written in a class. */
-const sets: Readonly<Record<string, string>> = {
-  s: '\\p{White_Space}',
-  S: '\\P{White_Space}',
-  d: '\\p{Nd}',
-  D: '\\P{Nd}',
-  w: `[${wordClass}]`,
-  W: `[^${wordClass}]`,
-  h: '[0-9a-fA-F]',
-  H: '[^0-9a-fA-F]',
-}
-
-/** Outside of classes, Oniguruma counts ²³¹¼½¾ as word characters. */
-const word = `[${wordClass}\\xb2\\xb3\\xb9\\xbc-\\xbe]`
-const notWord = `[^${word}]`
-
-/** Escapes that mean something else outside of classes: words, and positions. */
-const bareEscapes: Readonly<Record<string, string>> = {
-  w: word,
-  W: notWord,
-  b: `(?:(?<=${word})(?!${word})|(?<!${word})(?=${word}))`,
-  B: `(?:(?<=${word})(?=${word})|(?<!${word})(?!${word}))`,
-  A: '^',
-  z: '$',
-  Z: '(?=\\n?$)',
-}
-const lineStart = '(?:^|(?<=\\n)(?!$))'
-const lineEnd = '(?=\\n|$)'
 
 class Translator {
   private readonly source: string

@@ -1,5 +1,45 @@
 import { wordClass } from './chars.ts'
 
+/** Escapes that stand for one character. */
+export const controls: Readonly<Record<string, string>> = {
+  n: '\n',
+  t: '\t',
+  r: '\r',
+  f: '\f',
+  v: '\v',
+  a: '\x07',
+  e: '\x1b',
+}
+
+/** Escapes that stand for a set of characters, as they are written in a class. */
+export const sets: Readonly<Record<string, string>> = {
+  s: '\\p{White_Space}',
+  S: '\\P{White_Space}',
+  d: '\\p{Nd}',
+  D: '\\P{Nd}',
+  w: `[${wordClass}]`,
+  W: `[^${wordClass}]`,
+  h: '[0-9a-fA-F]',
+  H: '[^0-9a-fA-F]',
+}
+
+/** Outside of classes, Oniguruma counts ²³¹¼½¾ as word characters. */
+const word = `[${wordClass}\\xb2\\xb3\\xb9\\xbc-\\xbe]`
+const notWord = `[^${word}]`
+
+/** Escapes that mean something else outside of classes: words, and positions. */
+export const bareEscapes: Readonly<Record<string, string>> = {
+  w: word,
+  W: notWord,
+  b: `(?:(?<=${word})(?!${word})|(?<!${word})(?=${word}))`,
+  B: `(?:(?<=${word})(?=${word})|(?<!${word})(?!${word}))`,
+  A: '^',
+  z: '$',
+  Z: '(?=\\n?$)',
+}
+export const lineStart = '(?:^|(?<=\\n)(?!$))'
+export const lineEnd = '(?=\\n|$)'
+
 /** Oniguruma's POSIX names, by their Unicode meaning: the inside of a `v`-mode class. */
 const posix: Readonly<Record<string, string>> = {
   alnum: '\\p{Alphabetic}\\p{Nd}',
