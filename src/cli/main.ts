@@ -33,7 +33,6 @@ function buildProgram(finish: (code: number) => void): Command {
   const program = new Command('glossa')
     .description(description)
     .version(version)
-    .helpCommand(false)
     .exitOverride()
     .configureOutput({ outputError: () => undefined })
   for (const verb of verbs) {

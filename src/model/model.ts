@@ -190,8 +190,9 @@ export class Model {
       chunkStep: this.#compileStep('chunkStep', options, true),
       score: this.#compile('score', [['batch', 'time']], {}, (params, tokens: Tensor) => {
         const taps = new Taps(spec, { edit: options.edit ?? {} })
-        const { logits } = forward(spec, params, { tokens }, this.#rotary, taps)
-        return crossEntropy(logits.slice(1, 0, -1), tokens.slice(1, 1)).neg()
+        // The last token is only ever a target.
+        const { logits } = forward(spec, params, { tokens: tokens.slice(1, 0, -1) }, this.#rotary, taps)
+        return crossEntropy(logits, tokens.slice(1, 1)).neg()
       }),
     }
   }

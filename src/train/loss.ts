@@ -9,6 +9,7 @@ export function nextTokenLoss(
   tokens: Tensor,
   rotary: RotaryTable | undefined,
 ): Tensor {
-  const { logits } = forward(spec, params, { tokens }, rotary, new Taps(spec))
-  return crossEntropy(logits.slice(1, 0, -1), tokens.slice(1, 1)).mean()
+  // The last token is only ever a target.
+  const { logits } = forward(spec, params, { tokens: tokens.slice(1, 0, -1) }, rotary, new Taps(spec))
+  return crossEntropy(logits, tokens.slice(1, 1)).mean()
 }

@@ -131,6 +131,16 @@ describe('glossa export', () => {
     expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([])
   })
 
+  it('needs no operators but those of the standard, where it can', async () => {
+    for (const model of [gpt2Tiny, llamaTiny]) {
+      const file = join(folder, `standard-${model.split('/').at(-1)}.onnx`)
+      await json('export', '-m', model, '-o', file)
+      const text = readFileSync(file, 'latin1')
+      for (const foreign of ['com.microsoft', 'SimplifiedLayerNormalization'])
+        expect(text).not.toContain(foreign)
+    }
+  })
+
   it('refuses an unknown site and leaves nothing behind', async () => {
     const before = readdirSync(folder)
     const { code } = await glossa('export', '-m', llamaTiny, '-o', join(folder, 'x.onnx'), '--tap', 'nothing')

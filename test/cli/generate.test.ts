@@ -1,6 +1,8 @@
+import { spawnSync } from 'node:child_process'
 import { describe, expect, it } from 'vitest'
 import { fixture, readReference } from '../reference.ts'
 import {
+  command,
   glossa,
   gpt2Tiny,
   json,
@@ -34,6 +36,9 @@ const golden = `Once upon a time, there was a little girl named Lily. She loved 
 Lily's mom said, "Lily, let's go to the park." Lily was sad and didn't know what to do. She said, "I want to play with your ball, but I can't find it."
 Lily was sad and didn't know what to do. She said, "I'm sorry, Lily. I didn't know what to do."
 Lily didn't want to help her mom, so she`
+
+/** util-linux: runs a command on a terminal of its own. */
+const hasScript = spawnSync('script', ['--version'], { encoding: 'utf8' }).stdout?.includes('util-linux')
 
 describe('glossa generate', () => {
   it.each([gpt2Tiny, llamaTiny, llamaTiny16])(
@@ -159,5 +164,29 @@ describe('glossa generate', () => {
       '2',
     )
     expect(stdout + stderr).not.toContain('\x1b')
+  })
+
+  it.skipIf(!hasScript)('shows the prompt dim on a terminal, and not where NO_COLOR is set', () => {
+    const on = (env: Record<string, string>): string => {
+      const line = [
+        process.execPath,
+        ...command,
+        'generate',
+        '-m',
+        llamaTiny,
+        '--tokens',
+        '3',
+        '-n',
+        '2',
+        '--temp',
+        '0',
+      ]
+      const options = { encoding: 'utf8', env: { ...process.env, TERM: 'xterm', ...env } } as const
+      return spawnSync('script', ['-qec', line.join(' '), '/dev/null'], options).stdout
+    }
+    expect(on({ NO_COLOR: '' })).toContain('\x1b[2m3\x1b[22m 18 84')
+    const plain = on({ NO_COLOR: '1' })
+    expect(plain).toContain('3 18 84')
+    expect(plain).not.toContain('\x1b[2m')
   })
 })

@@ -15,7 +15,7 @@ function program(): string[] {
   if (existsSync(built) && statSync(built).mtimeMs >= newest) return [built]
   return ['--import', 'tsx', join(root, 'src/cli/main.ts')]
 }
-const command = program()
+export const command = program()
 
 /** Starts `glossa` with these arguments, in the repository's root. */
 export function start(args: readonly string[]): ChildProcess {

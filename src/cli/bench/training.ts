@@ -42,7 +42,8 @@ export async function trainingRun(engine: Engine): Promise<TrainingRun> {
   const program = trainingStep(engine, spec, optimizer)
   let params: DecoderParams = initialize(spec, { seed: 1 })
   let state: AdamWState = optimizer.init(params)
-  const tokens = randomTokens(batch, context, vocab)
+  // One more than the context: the last token of a row is only a target.
+  const tokens = randomTokens(batch, context + 1, vocab)
   const rate = tensor([1e-4], [])
   const matrices = layers * 12 * width ** 2 + vocab * width
   return {

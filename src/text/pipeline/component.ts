@@ -7,19 +7,26 @@ export type Component<T> = (json: unknown, place: Place) => T
 /** All types of one section. */
 export type ComponentTable<T> = Readonly<Record<string, Component<T>>>
 
+/** Checks a JSON value against its schema; what does not fit is an error at its place. */
+export function parse<Schema extends z.ZodType>(
+  schema: Schema,
+  json: unknown,
+  place: Place,
+): z.output<Schema> {
+  const result = schema.safeParse(json)
+  if (result.success) return result.data
+  const { path, message } = result.error.issues[0]!
+  return path
+    .reduce((at: Place, key) => at.at(typeof key === 'number' ? key : String(key)), place)
+    .fail(message)
+}
+
 /** A component with these fields. Fields that are not listed are errors: ignoring one may change the tokens. */
 export function component<Fields extends z.ZodType, T>(
   fields: Fields,
   make: (options: z.output<Fields>, place: Place) => T,
 ): Component<T> {
-  return (json, place) => {
-    const result = fields.safeParse(json)
-    if (result.success) return make(result.data, place)
-    const issue = result.error.issues[0]!
-    let at = place
-    for (const key of issue.path) at = at.at(typeof key === 'symbol' ? String(key) : key)
-    return at.fail(issue.message)
-  }
+  return (json, place) => make(parse(fields, json, place), place)
 }
 
 /** Builds the component that `json.type` names. */

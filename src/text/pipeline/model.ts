@@ -1,3 +1,5 @@
+import { detached } from './chars.ts'
+
 /** The tokens of one piece of text, in parallel lists. */
 export interface Word {
   readonly ids: number[]
@@ -30,7 +32,7 @@ export function cached(model: Model, entries = 50_000): Model {
       if (word === undefined) {
         word = model.tokenize(piece)
         if (words.size >= entries) words.clear()
-        words.set(piece, word)
+        words.set(detached(piece), word)
       }
       return word
     },

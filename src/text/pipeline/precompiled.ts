@@ -73,7 +73,7 @@ class CharsMap {
   find(text: string): string | undefined {
     if (!this.found.has(text)) {
       if (this.found.size > 10_000) this.found.clear()
-      this.found.set(text, this.search(text))
+      this.found.set(text, this.search(text)) // a few characters, so no slice
     }
     return this.found.get(text)
   }
