@@ -90,9 +90,9 @@ serve(async () => {
     i % context > Math.floor(i / context) ? -1e9 : 0,
   )
   const hidden = np.array(mask).reshape([context, context])
-  let parameters = {}
-  let moments1 = {}
-  let moments2 = {}
+  const parameters = {}
+  const moments1 = {}
+  const moments2 = {}
   for (const { name, shape, values } of startingValues(shapes)) {
     parameters[name] = np.array(values).reshape(shape)
     moments1[name] = np.array(new Float32Array(values.length)).reshape(shape)
@@ -100,38 +100,22 @@ serve(async () => {
   }
 
   const lossAndGrads = jax.jit(jax.valueAndGrad(loss))
-  const update = jax.jit((values, grads, moments1, moments2, correction1, correction2) => {
-    const next = [{}, {}, {}]
-    for (const name of Object.keys(values)) {
-      const results = adamw(
-        values[name],
-        grads[name],
-        moments1[name],
-        moments2[name],
-        correction1.ref,
-        correction2.ref,
-      )
-      for (const [i, result] of results.entries()) next[i][name] = result
-    }
-    correction1.dispose()
-    correction2.dispose()
-    return next
-  })
+  const update = jax.jit(adamw)
 
   let steps = 0
   async function step() {
     steps += 1
     const [value, grads] = lossAndGrads(jax.tree.ref(parameters), ids.ref, targetIds.ref, hidden.ref)
-    const correction = (beta) => np.array([1 / (1 - beta ** steps)])
-    ;[parameters, moments1, moments2] = update(
-      parameters,
-      grads,
-      moments1,
-      moments2,
-      correction(beta1),
-      correction(beta2),
-    )
-    await jax.blockUntilReady([parameters, moments1, moments2])
+    const correction1 = np.array([1 / (1 - beta1 ** steps)])
+    const correction2 = np.array([1 / (1 - beta2 ** steps)])
+    for (const [name, grad] of Object.entries(grads)) {
+      const old = [parameters[name], grad, moments1[name], moments2[name]]
+      // One after another, because what is not done yet holds on to its memory.
+      const done = await jax.blockUntilReady(update(...old, correction1.ref, correction2.ref))
+      ;[parameters[name], moments1[name], moments2[name]] = done
+    }
+    correction1.dispose()
+    correction2.dispose()
     return (await value.data())[0]
   }
 

@@ -69,7 +69,15 @@ const sumRows = (x) => tf.matMul(tf.ones([1, x.shape[0]]), x).reshape([x.shape[1
 const hold = (tensors) => tensors.map((tensor) => tf.keep(tensor))
 const free = (tensors) => tf.dispose(tensors)
 
-const linear = tf.customGrad((x, weight, bias, save) => {
+/** `tf.customGrad`, which would keep every intermediate of every gradient until the whole backward pass is over. */
+function differentiable(forward) {
+  return tf.customGrad((...inputs) => {
+    const { value, gradFunc } = forward(...inputs)
+    return { value, gradFunc: (dy, saved) => tf.tidy(() => gradFunc(dy, saved)) }
+  })
+}
+
+const linear = differentiable((x, weight, bias, save) => {
   save([x])
   const gradFunc = (dy, [x]) => [
     tf.matMul(dy, tf.transpose(weight)),
@@ -79,7 +87,7 @@ const linear = tf.customGrad((x, weight, bias, save) => {
   return { value: tf.fused.matMul({ a: x, b: weight, bias }), gradFunc }
 })
 
-const layerNorm = tf.customGrad((x, weight, bias) => {
+const layerNorm = differentiable((x, weight, bias) => {
   const centred = x.sub(x.mean(1, true))
   const scale = centred.mul(centred).mean(1, true).add(NORM_EPSILON).rsqrt()
   const normal = centred.mul(scale)
@@ -98,7 +106,7 @@ const layerNorm = tf.customGrad((x, weight, bias) => {
 // 0.5 x (1 + tanh z) = x sigmoid(2 z), and the sigmoid kernel is vectorised where tanh is not.
 const GELU_LINEAR = 2 * Math.sqrt(2 / Math.PI)
 const GELU_CUBIC = 0.044715 * GELU_LINEAR
-const gelu = tf.customGrad((x, save) => {
+const gelu = differentiable((x, save) => {
   const gate = x.mul(x).mul(GELU_CUBIC).add(GELU_LINEAR).mul(x).sigmoid()
   save([x])
   const held = hold([gate])
@@ -135,7 +143,7 @@ function joinHeads(parts, turned) {
 }
 
 /** `scale` is headWidth ** -0.5 for the columns of queries and 1 for the others. */
-const attention = tf.customGrad((qkv, scale, mask) => {
+const attention = differentiable((qkv, scale, mask) => {
   const scaled = qkv.mul(scale)
   const plain = hold(headsOf(scaled, false))
   const turned = hold(headsOf(scaled, true))
@@ -174,7 +182,7 @@ const attention = tf.customGrad((qkv, scale, mask) => {
   return { value: joinHeads(mixed, false), gradFunc }
 })
 
-const embed = tf.customGrad((tokens, positions, ids) => {
+const embed = differentiable((tokens, positions, ids) => {
   const size = context * width
   const looked = tf.gatherND(tokens, ids).reshape([batch, size])
   const gradFunc = (dy) => [
@@ -186,7 +194,7 @@ const embed = tf.customGrad((tokens, positions, ids) => {
 })
 
 /** Mean cross entropy behind the tied head; `places` are the (row, target) pairs. */
-const headLoss = tf.customGrad((x, tokens, places, save) => {
+const headLoss = differentiable((x, tokens, places, save) => {
   const chances = tf.softmax(tf.matMul(x, tf.transpose(tokens)))
   const chosen = tf.gatherND(chances, places)
   save([x])

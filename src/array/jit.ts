@@ -106,6 +106,8 @@ function pairs(
 
 export interface Jitted<A extends readonly unknown[], R> {
   (...args: A): Promise<R>
+  /** Compiles for these arguments without running. */
+  prepare(...args: A): Promise<void>
   /** How many programs have been compiled so far. */
   readonly compilations: number
   dispose(): void
@@ -165,9 +167,11 @@ export function jit<A extends readonly unknown[], R>(
     program.catch(() => forget(entry))
     return entry
   }
+  const compiledFor = (args: A, flat: readonly [string, Tensor][]): Compiled<R> =>
+    programs.find((entry) => fits(entry.leaves, flat)) ?? compile(args, flat)
   const run = async (...args: A): Promise<R> => {
     const flat = leaves(args)
-    const { program, structure } = programs.find((entry) => fits(entry.leaves, flat)) ?? compile(args, flat)
+    const { program, structure } = compiledFor(args, flat)
     const outputs = await (await program).run(flat.map(([, leaf]) => leaf))
     return unflatten(structure, outputs) as unknown as R
   }
@@ -179,6 +183,11 @@ export function jit<A extends readonly unknown[], R>(
       )
   }
   return Object.defineProperties(run as Jitted<A, R>, {
+    prepare: {
+      value: async (...args: A): Promise<void> => {
+        await compiledFor(args, leaves(args)).program
+      },
+    },
     compilations: { get: () => programs.length },
     dispose: { value: dispose },
     [Symbol.dispose]: { value: dispose },

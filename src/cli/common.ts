@@ -1,7 +1,6 @@
 /** What the verbs share: opening a model, and the tokens that it is given. */
 import { readFileSync } from 'node:fs'
 import * as z from 'zod'
-import { tensor } from '../array/index.ts'
 import { promptTokens } from '../decode/index.ts'
 import { load, Model, seal, type WeightFormat } from '../model/index.ts'
 import { Engine, nodeRuntime } from '../onnx/index.ts'
@@ -52,12 +51,6 @@ export function openModel({ model: path, weights, context, device, threads }: Mo
     weights,
   })
   return { model, [Symbol.asyncDispose]: () => engine.dispose() }
-}
-
-/** Compiles what generation runs, so that the time to the first token is not that of loading. */
-export async function warmUp(model: Model): Promise<void> {
-  const zero = tensor(Int32Array.of(0))
-  await model.step({ tokens: model.rows([[0]]), cache: model.newCache(1, 1), lengths: zero, at: zero })
 }
 
 /** The token ids of a text, with the special tokens that the model's configuration adds. */

@@ -9,7 +9,7 @@ import {
   type TokenLogprob,
 } from '../decode/index.ts'
 import { type Model, weightBill } from '../model/index.ts'
-import { encode, exactlyOne, jsonOption, modelFlags, modelOptions, openModel, warmUp } from './common.ts'
+import { encode, exactlyOne, jsonOption, modelFlags, modelOptions, openModel } from './common.ts'
 import {
   bytes,
   dim,
@@ -74,7 +74,7 @@ is, with the finish reason 'aborted' and exit code 130.`,
     const { model } = opened
     const rows = (prompt ?? tokens!).map((entry) => newRow(model, entry))
     const settings = { ...given, seed: given.seed ?? Math.floor(Math.random() * 2 ** 32) }
-    await warmUp(model)
+    await model.prepare()
     const loadMs = Math.round(performance.now() - started)
 
     // Awaited here: the engine is disposed of when this returns.

@@ -26,7 +26,10 @@ export interface StepOutput {
   readonly reads: Readonly<Record<string, Tensor>>
 }
 
-type Program<A extends readonly unknown[], R> = (...args: A) => Promise<R>
+interface Program<A extends readonly unknown[], R> {
+  (...args: A): Promise<R>
+  prepare(...args: A): Promise<void>
+}
 interface Programs {
   readonly forward: Program<[tokens: Tensor], Record<string, Tensor>>
   readonly step: Program<[StepInput], StepOutput>
@@ -119,9 +122,8 @@ export class Model {
 
   /** Compiles the program that generates, which otherwise happens at the first step. */
   async prepare(taps: TapOptions = {}): Promise<void> {
-    const [tokens, lengths] = [tensor(Int32Array.of(0), [1, 1]), tensor(Int32Array.of(0))]
-    const { logits } = await this.step({ tokens, cache: this.newCache(1, 1), lengths, at: lengths }, taps)
-    logits.dispose()
+    const [tokens, zero] = [tensor(Int32Array.of(0), [1, 1]), tensor(Int32Array.of(0))]
+    await this.programs(taps).step.prepare({ tokens, cache: this.newCache(1, 1), lengths: zero, at: zero })
   }
 
   /** An empty cache for rows of at most `capacity` tokens. */
@@ -229,7 +231,9 @@ export class Model {
     )
     const jitted = this.engine.jit(f, { ...options, axes: [undefined, ...axes], inPlace: shifted })
     this.#compiled.push(jitted as never)
-    return (...args) => jitted(this.params, ...args)
+    return Object.assign((...args: A) => jitted(this.params, ...args), {
+      prepare: (...args: A) => jitted.prepare(this.params, ...args),
+    })
   }
 
   /** How many programs have been compiled. */

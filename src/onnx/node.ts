@@ -32,6 +32,8 @@ export function nodeRuntime(options: NodeRuntimeOptions = {}): Runtime {
         graphOptimizationLevel: 'all',
         intraOpNumThreads: settings.threads,
         interOpNumThreads: 1,
+        // Weights that are mapped are wanted small: the arena would keep what one long prompt has needed.
+        enableCpuMemArena: settings.prepack,
         ...(external.length > 0 && { externalData: [...external] }),
         ...(settings.profile && { enableProfiling: true, profileFilePrefix: settings.profile }),
         extra: {

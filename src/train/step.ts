@@ -26,12 +26,33 @@ export function trainingStep<State>(
   spec: DecoderSpec,
   optimizer: Optimizer<State>,
 ): TrainingStep<State> {
-  const step = makeStep(spec, optimizer)
-  return engine.jit(step, {
+  const step: TrainingStep<State> = engine.jit(makeStep(spec, optimizer), {
     name: 'trainingStep',
     axes: [undefined, undefined, ['batch', 'time'], []],
     inPlace: { params: '0', state: '1' },
   })
+  const checked = async (...args: Parameters<TrainingStep<State>>): Promise<Trained<State>> => {
+    checkTokens(args[2], spec)
+    return step(...args)
+  }
+  const dispose = (): void => step.dispose()
+  return Object.defineProperties(checked as TrainingStep<State>, {
+    compilations: { get: () => step.compilations },
+    dispose: { value: dispose },
+    [Symbol.dispose]: { value: dispose },
+  })
+}
+
+/**
+ * A row of one token has nothing to predict, and its mean loss would be no number. A negative id would count from
+ * the end of the vocabulary: labels of -100, which elsewhere mean "do not train on this", would be trained on.
+ */
+function checkTokens(tokens: Tensor, { vocab }: DecoderSpec): void {
+  const [batch, time] = tokens.sizes
+  if (tokens.rank !== 2 || batch === 0 || time! < 2)
+    throw new RangeError(`a training step takes rows of at least two tokens, [batch, T]; got ${tokens}`)
+  for (const id of tokens.data)
+    if (id < 0 || id >= vocab) throw new RangeError(`token ${id} is outside the vocabulary of ${vocab}`)
 }
 
 /** The step as a function to trace. */

@@ -63,12 +63,8 @@ it.each(['gpt2-tiny', 'llama-tiny', 'llama-tiny-16'])('loads %s, every tensor of
 })
 
 describe('configurations', () => {
-  const cases: readonly (readonly [
-    what: string,
-    config: object | string,
-    message: RegExp,
-    model?: string,
-  ])[] = [
+  type Case = readonly [what: string, config: object | string, message: RegExp, model?: string]
+  const cases: readonly Case[] = [
     ['an unknown key', { sliding: 3 }, /llama configuration: unknown keys 'sliding'\./],
     ['two unknown keys', { rope_parameters: {}, a: 1 }, /unknown keys 'rope_parameters', 'a'\./],
     [
@@ -92,12 +88,13 @@ describe('configurations', () => {
     ['JSON that is no object', '[]', /has no "model_type"/],
     ['nothing', '', /not valid JSON/],
   ]
-  it.each<Case>(cases)('%s', (_, config, message, model) => {
-    const path = withConfig(config, model)
-    const text = failure(path)
-    expect(text).toMatch(message)
-    expect(text.startsWith(`${join(path, 'config.json')}: `), text).toBe(true)
-  })
+  for (const [what, config, message, model] of cases)
+    it(what, () => {
+      const path = withConfig(config, model)
+      const text = failure(path)
+      expect(text).toMatch(message)
+      expect(text.startsWith(`${join(path, 'config.json')}: `), text).toBe(true)
+    })
 
   it('a missing file', () => {
     const path = copyOf('llama-tiny')

@@ -188,7 +188,7 @@ describe.each(['gpt2-tiny', 'llama-tiny', 'llama-tiny-16'])('%s', (name) => {
       [site]: (x: Tensor) => {
         const [rows, positions] = [iota(x.shape[0]!), iota(x.shape[1]!)]
         const chosen = rows.equal(0).expandDims(-1).and(positions.equal(3)).expandDims(-1)
-        return chosen.where(x.add(1), x)
+        return chosen.where(x.neg(), x)
       },
     }
     const { logits } = await model.run([tokens, other])
