@@ -1,37 +1,30 @@
 /**
- * Trains `models/starter`, the model that `npm start` runs: a Llama of 1M parameters on TinyStories, in a few
+ * Trains `models/starter`, the model that `npm start` runs: a Llama of 1M parameters on TinyStories, in about ten
  * minutes on two cores. Needs the stories in ../shared; the result needs nothing.
  *
- *   npx tsx scripts/train-starter.ts [--steps 1500]
+ *   npx tsx scripts/train-starter.ts [--steps 2500] [--batch 8] [--rate 0.004] [--out models/starter]
  */
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { cpus } from 'node:os'
+import { basename, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { gunzipSync } from 'node:zlib'
-import { random, tensor } from '../src/array/index.ts'
+import { leaves, tensor } from '../src/array/index.ts'
 import { complete } from '../src/decode/index.ts'
 import { llama } from '../src/model/families/llama.ts'
 import { type DecoderParams, Model } from '../src/model/index.ts'
-import { replaceNames } from '../src/model/load.ts'
 import { Engine, nodeRuntime } from '../src/onnx/index.ts'
 import { f32ToF16, writeSafetensors } from '../src/store/index.ts'
 import { loadTokenizer } from '../src/text/index.ts'
 import { adamw, initialize, trainingStep } from '../src/train/index.ts'
+import { batches } from './starter/batches.ts'
+import { bitsPerByte } from './starter/bitsPerByte.ts'
 import { tokenizerJson, trainBpe } from './starter/bpe.ts'
+import { type CurvePoint, modelCard } from './starter/card.ts'
+import { endOfText, readStories } from './starter/stories.ts'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const data = join(root, '../shared/assets')
-const sources = [
-  'data/tinystories-val-part/tinystories_dedup.txt.gz',
-  'text/tinystories_new/tinystories_mines.txt.gz',
-  'text/tinystories_new/tinystories_crib.txt',
-]
-const begin = '<|endoftext|>'
-const batch = 16
-const length = 256
-const peakRate = 4e-3
-
+const context = 256
 const config = {
   architectures: ['LlamaForCausalLM'],
   model_type: 'llama',
@@ -41,7 +34,7 @@ const config = {
   num_hidden_layers: 5,
   num_attention_heads: 4,
   num_key_value_heads: 2,
-  max_position_embeddings: 512,
+  max_position_embeddings: context,
   rms_norm_eps: 1e-5,
   rope_theta: 10000,
   hidden_act: 'silu',
@@ -50,51 +43,42 @@ const config = {
   eos_token_id: 0,
 } as const
 
-const { values } = parseArgs({ options: { steps: { type: 'string', default: '1500' } } })
-const steps = Number(values.steps)
-
-// Stories: the last 2 % are held out.
-const stories = sources.flatMap((name) => {
-  const bytes = readFileSync(join(data, name))
-  const text = (name.endsWith('.gz') ? gunzipSync(bytes) : bytes).toString('utf8')
-  return text
-    .split(begin)
-    .map((story) => story.trim())
-    .filter((story) => story.length > 0)
+const { values } = parseArgs({
+  options: {
+    steps: { type: 'string', default: '2500' },
+    batch: { type: 'string', default: '8' },
+    rate: { type: 'string', default: '0.004' },
+    out: { type: 'string', default: 'models/starter' },
+  },
 })
-const order = stories.map((_, i) => i)
-const shuffle = random.generator(11)
-for (let i = order.length - 1; i > 0; i--) {
-  const j = Math.floor(shuffle() * (i + 1))
-  ;[order[i], order[j]] = [order[j]!, order[i]!]
-}
-const border = Math.floor(order.length * 0.98)
-const training = order.slice(0, border).map((i) => stories[i]!)
-const heldOut = order.slice(border).map((i) => stories[i]!)
+const [steps, batch, peakRate] = [values.steps, values.batch, values.rate].map((text) => {
+  const number = Number(text)
+  if (!(number > 0)) throw new RangeError(`'${text}' is not a positive number`)
+  return number
+}) as [number, number, number]
+const target = resolve(root, values.out)
 
-// The folder is made beside the final one and moved at the end.
-const target = join(root, 'models/starter')
-const folder = `${target}.${process.pid}`
+// Everything is made in a folder that git ignores, and moved to its place at the end.
+const folder = join(root, 'runs', `${basename(target)}.${process.pid}`)
 mkdirSync(folder, { recursive: true })
-process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 const write = (name: string, value: object): void =>
   writeFileSync(join(folder, name), `${JSON.stringify(value, null, 1)}\n`)
+
+const { training, heldOut } = readStories(join(root, '../shared/assets'))
 write('config.json', config)
-write('tokenizer.json', tokenizerJson(trainBpe(training.join('\n'), config.vocab_size, [begin]), begin))
+write(
+  'tokenizer.json',
+  tokenizerJson(trainBpe(training.join('\n'), config.vocab_size, [endOfText]), endOfText),
+)
 write('tokenizer_config.json', {
   tokenizer_class: 'PreTrainedTokenizerFast',
-  bos_token: begin,
-  eos_token: begin,
-  model_max_length: config.max_position_embeddings,
+  bos_token: endOfText,
+  eos_token: endOfText,
+  model_max_length: context,
 })
 const tokenizer = loadTokenizer(folder)
-
-const encodeAll = (list: readonly string[]): Int32Array =>
-  Int32Array.from(list.flatMap((story) => tokenizer.encode(story).ids))
-const tokens = encodeAll(training)
-console.log(
-  `${training.length} stories, ${(tokens.length / 1e6).toFixed(2)}M tokens; ${heldOut.length} held out`,
-)
+const tokens = Int32Array.from(training.flatMap((story) => tokenizer.encode(story).ids))
+console.log(`${training.length} stories, ${tokens.length} tokens; ${heldOut.length} stories held out`)
 
 const engine = new Engine(nodeRuntime())
 const { spec, names } = llama.describe(config, () => true)
@@ -102,114 +86,108 @@ const optimizer = adamw({ beta2: 0.99, weightDecay: 0.1 })
 const step = trainingStep(engine, spec, optimizer)
 let params: DecoderParams = initialize(spec, { seed: 1, deviation: 0.04 })
 let state = optimizer.init(params)
+const parameters = leaves(params).reduce((sum, [, leaf]) => sum + leaf.data.length, 0)
 
-/** Bits per byte over whole held-out stories, cut to the context. */
-async function evaluate(current: DecoderParams): Promise<number> {
-  using model = new Model({ engine, spec, params: current, tokenizer })
-  let nats = 0
-  let bytes = 0
-  for (const story of heldOut) {
-    const ids = tokenizer.encode(story).ids.slice(0, spec.context)
-    nats -= (await model.score([ids])).data.reduce((sum: number, x) => sum + Number(x), 0)
-    bytes += ids.slice(1).reduce((sum, id) => sum + tokenizer.bytes(id).length, 0)
+/** The learning rate: a linear warm-up of 100 steps, then half a cosine down to zero. */
+const rateAt = (i: number): number =>
+  peakRate * Math.min(1, (i + 1) / 100) * 0.5 * (1 + Math.cos((Math.PI * i) / steps))
+
+/** Writes the weights in f16. */
+function save(current: DecoderParams): void {
+  const paths = new Map(leaves(current))
+  const tensors = namesOf(names).map(([path, name]) => {
+    const { sizes, data } = paths.get(path)!
+    return { name, dtype: 'f16' as const, shape: sizes, data: f32ToF16(data as Float32Array) }
+  })
+  if (tensors.length !== paths.size) throw new Error(`${paths.size} parameters, but ${tensors.length} names`)
+  writeSafetensors(join(folder, 'model.safetensors'), tensors)
+}
+
+/** Parameter paths with their names in the file. */
+function namesOf(tree: object): [path: string, name: string][] {
+  const found: [string, string][] = []
+  const visit = (node: unknown, path: string): void => {
+    if (typeof node === 'string') found.push([path, node])
+    else if (typeof node === 'object' && node !== null)
+      for (const [key, child] of Object.entries(node)) visit(child, path ? `${path}.${key}` : key)
   }
-  return nats / Math.LN2 / bytes
+  visit(tree, '')
+  return found
 }
 
-const draw = random.generator(5)
-const rateAt = (i: number): number => {
-  const warm = Math.min(1, (i + 1) / 100)
-  return peakRate * warm * (0.05 + 0.95 * 0.5 * (1 + Math.cos((Math.PI * i) / steps)))
-}
+const source = batches(tokens, batch, context, 5)
 const started = performance.now()
-const curve: [step: number, loss: number][] = []
-let window: number[] = []
-for (let i = 0; i < steps; i++) {
-  const rows = new Int32Array(batch * length)
-  for (let row = 0; row < batch; row++) {
-    const at = Math.floor(draw() * (tokens.length - length))
-    rows.set(tokens.subarray(at, at + length), row * length)
-  }
-  const result = await step(params, state, tensor(rows, [batch, length]), tensor([rateAt(i)], []))
+const report = Math.ceil(steps / 20)
+const curve: CurvePoint[] = []
+let best = { step: 0, bits: Number.POSITIVE_INFINITY }
+let losses: number[] = []
+for (let i = 1; i <= steps; i++) {
+  const rows = tensor(source.next().value as Int32Array, [batch, context + 1])
+  const result = await step(params, state, rows, tensor([rateAt(i - 1)], []))
   ;({ params, state } = result)
-  window.push(result.loss.item())
-  if ((i + 1) % 50 === 0 || i + 1 === steps) {
-    const loss = window.reduce((a, b) => a + b) / window.length
-    window = []
-    curve.push([i + 1, loss])
-    const seconds = (performance.now() - started) / 1000
-    const rate = ((i + 1) * batch * length) / seconds
-    const left = (seconds / (i + 1)) * (steps - i - 1)
-    console.log(
-      `step ${i + 1}/${steps}  loss ${loss.toFixed(3)}  ${rate.toFixed(0)} tokens/s  ${left.toFixed(0)} s left`,
-    )
+  losses.push(result.loss.item())
+  if (i % report > 0 && i < steps) continue
+  const loss = losses.reduce((a, b) => a + b) / losses.length
+  if (!Number.isFinite(loss)) throw new Error(`the loss is ${loss} at step ${i}`)
+  losses = []
+  // The first half of a cosine schedule is never the best.
+  let bits: number | undefined
+  if (i >= steps / 2) {
+    using model = new Model({ engine, spec, params, tokenizer })
+    bits = await bitsPerByte(model, heldOut)
+    if (bits < best.bits) {
+      best = { step: i, bits }
+      save(params)
+    }
   }
+  curve.push({ step: i, loss, ...(bits !== undefined && { bitsPerByte: bits }) })
+  const seconds = (performance.now() - started) / 1000
+  console.log(
+    `step ${i}/${steps}  loss ${loss.toFixed(3)}  ${bits === undefined ? '' : `held out ${bits.toFixed(4)} bits per byte  `}` +
+      `${((i * batch * context) / seconds).toFixed(0)} tokens/s  ${((seconds / i) * (steps - i)).toFixed(0)} s left`,
+  )
 }
-const seconds = (performance.now() - started) / 1000
+const minutes = (performance.now() - started) / 60_000
+const { user, system } = process.cpuUsage()
 
-// f16 on disk; what is reported is measured on the file's weights.
-const shapes = new Map<string, { shape: readonly number[]; data: Float32Array }>()
-const visit = (node: unknown, leaf: unknown): unknown => {
-  if (typeof node === 'string') {
-    const { sizes, data } = leaf as { sizes: readonly number[]; data: Float32Array }
-    shapes.set(node, { shape: sizes, data })
-  } else if (typeof node === 'object' && node !== null)
-    for (const [key, child] of Object.entries(node)) visit(child, (leaf as Record<string, unknown>)[key])
-  return node
-}
-visit(
-  replaceNames(names, (name) => name),
-  params,
-)
-writeSafetensors(
-  join(folder, 'model.safetensors'),
-  [...shapes].map(([name, { shape, data }]) => ({
-    name,
-    dtype: 'f16' as const,
-    shape,
-    data: f32ToF16(data),
-  })),
-)
+// What is reported is measured on the file.
 const model = Model.open(folder, engine)
-const bitsPerByte = await evaluate(model.params)
 const samples: string[] = []
 for (let seed = 1; seed <= 5; seed++) {
-  const [story] = await complete(model, ['Once upon a time'], { seed, temperature: 0.8, maxTokens: 150 })
-  samples.push(`**Seed ${seed}.** Once upon a time${story!.text.replaceAll('\n', ' ')}`)
+  const [story] = await complete(model, ['Once upon a time'], { seed, temperature: 0.8, maxTokens: 200 })
+  samples.push(`Once upon a time${story!.text.replaceAll(/\s*\n\s*/g, ' ')}`)
 }
-
-const millions = (count: number): string => `${(count / 1e6).toFixed(2)}M`
-const parameters = [...shapes.values()].reduce((sum, { data }) => sum + data.length, 0)
+const bits = await bitsPerByte(model, heldOut)
+const flags = ['steps', 'batch', 'rate'] as const
 writeFileSync(
   join(folder, 'MODEL_CARD.md'),
-  `# starter
-
-A Llama of ${millions(parameters)} parameters that writes very simple English stories: the best small model that this
-repository's own training makes in a few minutes. It stands in until the default models exist.
-
-| | |
-| --- | --- |
-| command | \`npx tsx scripts/train-starter.ts --steps ${steps}\` |
-| data | TinyStories (Eldan and Li 2023, CDLA-Sharing-1.0): ${training.length} stories, ${millions(tokens.length)} tokens, ${heldOut.length} more held out |
-| tokenizer | byte-level BPE of ${config.vocab_size} tokens, trained on the same stories |
-| training | ${steps} steps of ${batch} x ${length} tokens (${millions(steps * batch * length)}), AdamW, peak rate ${peakRate}, ${(seconds / 60).toFixed(1)} minutes on two cores |
-| held-out stories | **${bitsPerByte.toFixed(3)} bits per byte**, f16 weights |
-
-Loss in nats per token, means of 50 steps:
-
-| step | loss |
-| ---: | ---: |
-${curve
-  .filter((_, i) => i % 3 === 2 || i === curve.length - 1)
-  .map(([i, loss]) => `| ${i} | ${loss.toFixed(3)} |`)
-  .join('\n')}
-
-Samples at temperature 0.8, the first five seeds:
-
-${samples.join('\n\n')}
-`,
+  modelCard({
+    command: ['npx tsx scripts/train-starter.ts', ...flags.map((flag) => `--${flag} ${values[flag]}`)].join(
+      ' ',
+    ),
+    parameters,
+    vocabulary: config.vocab_size,
+    context,
+    stories: training.length,
+    storyTokens: tokens.length,
+    steps,
+    batch,
+    rate: peakRate,
+    minutes,
+    cpuMinutes: (user + system) / 60e6,
+    cores: cpus().length,
+    heldOut: heldOut.length,
+    bitsPerByte: bits,
+    best: best.step,
+    curve,
+    samples,
+  }),
 )
-rmSync(target, { recursive: true, force: true })
-renameSync(folder, target)
-console.log(`${bitsPerByte.toFixed(3)} bits per byte on held-out stories`)
 await engine.dispose()
+
+// Two renames: at no time is there a folder that is half of each.
+const old = `${folder}.old`
+if (existsSync(target)) renameSync(target, old)
+renameSync(folder, target)
+rmSync(old, { recursive: true, force: true })
+console.log(`${bits.toFixed(4)} bits per byte on held-out stories, ${target}`)
