@@ -65,7 +65,8 @@ describe("the gguf package's file (test/fixtures/store/make.py)", () => {
 })
 
 describe.skipIf(!shared('assets/models/stories260K'))('stories260K', () => {
-  const model = openGguf(shared('assets/models/stories260K/stories260Ktok512.gguf')!)
+  // Opened by the tests: the body of a skipped suite runs all the same.
+  const open = () => openGguf(shared('assets/models/stories260K/stories260Ktok512.gguf')!)
   const names: Record<string, string> = {
     attn_q: 'attention.wq',
     attn_k: 'attention.wk',
@@ -84,6 +85,7 @@ describe.skipIf(!shared('assets/models/stories260K'))('stories260K', () => {
       .replace(/^blk\.(\d+)\.(\w+)/, (_, layer, part) => `layers.${layer}.${names[part] ?? part}`)
 
   test('metadata', () => {
+    const model = open()
     expect(model.metadata).toMatchObject({ 'general.architecture': 'llama', 'llama.block_count': 5 })
     expect(model.metadata['tokenizer.ggml.tokens']).toHaveLength(512)
   })
@@ -91,6 +93,7 @@ describe.skipIf(!shared('assets/models/stories260K'))('stories260K', () => {
   test.each(['checkpoint_legacy.bin', 'checkpoint_v1.bin'])(
     'equals %s tensor by tensor, q and k not permuted',
     (bin) => {
+      const model = open()
       const other = openLlama2c(shared(`assets/models/stories260K/${bin}`)!)
       expect(new Set([...model.tensors.keys()].map(llama2cName))).toEqual(new Set(other.tensors.keys()))
       for (const entry of model.tensors.values()) {
