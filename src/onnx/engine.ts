@@ -8,10 +8,10 @@ import { type Compiler, type JitOptions, type Jitted, jit } from '../array/jit.t
 import type { Storage } from '../array/storage.ts'
 import type { Tensor } from '../array/tensor.ts'
 import { leaves, mapTree } from '../array/tree.ts'
-import { lower } from './lower.ts'
+import { inputName, lower, outputName } from './lower.ts'
 import { SessionProgram } from './program.ts'
 import { encodeModel, type TensorBytes } from './proto.ts'
-import type { ExternalData, Runtime, Session, SessionSettings } from './runtime.ts'
+import type { ExternalData, Runtime, Session, SessionModel, SessionSettings } from './runtime.ts'
 
 export interface CompileOptions {
   readonly name?: string
@@ -22,8 +22,14 @@ export interface CompileOptions {
 }
 
 export interface EngineOptions {
-  readonly spin?: boolean
+  /**
+   * Microseconds for which a thread without work spins before it sleeps; 200 by default, 0 for never. From one
+   * operator to the next is less than that, so a token takes a tenth less time; between tokens threads sleep.
+   */
+  readonly spin?: number
 }
+
+const defaultSpin = 200
 
 /** Where the large constants of one model are. ONNX Runtime takes them from files or from memory, not both. */
 interface Constants {
@@ -47,7 +53,7 @@ const eagerPrograms = 64
 
 export class Engine implements Compiler {
   readonly runtime: Runtime
-  readonly #spin: boolean
+  readonly #spin: number
   readonly #sessions = new Map<string, { session: Promise<Session>; users: number }>()
   readonly #eager = new Map<string, EagerProgram>()
   #private = 0
@@ -55,7 +61,7 @@ export class Engine implements Compiler {
 
   constructor(runtime: Runtime, options: EngineOptions = {}) {
     this.runtime = runtime
-    this.#spin = options.spin ?? false
+    this.#spin = options.spin ?? defaultSpin
   }
 
   get provider(): string {
@@ -87,14 +93,22 @@ export class Engine implements Compiler {
       provider: this.provider,
       place: (storage) => this.#place(storage, constants),
     })
+    const small = lowered.model.nodes.length < smallGraph
     const settings: SessionSettings = {
-      threads: options.threads ?? (lowered.model.nodes.length < smallGraph ? 1 : this.runtime.threads),
+      threads: options.threads ?? (small ? 1 : this.runtime.threads),
+      small,
       spin: this.#spin,
       prepack: options.prepack ?? true,
       ...(constants.folder !== undefined && { folder: constants.folder }),
       ...(options.profile && { profile: options.profile }),
     }
-    const { session, release } = await this.#open(encodeModel(lowered.model), constants, settings)
+    const model: SessionModel = {
+      bytes: encodeModel(lowered.model),
+      inputs: lowered.used.map(inputName),
+      outputs: graph.outputs.map((_, i) => outputName(i)),
+      external: constants.inMemory,
+    }
+    const { session, release } = await this.#open(model, constants, settings)
     return new SessionProgram(this.runtime, graph, session, lowered, release)
   }
 
@@ -178,18 +192,18 @@ export class Engine implements Compiler {
   }
 
   async #open(
-    model: Uint8Array,
+    model: SessionModel,
     { inMemory, files }: Constants,
     settings: SessionSettings,
   ): Promise<{ session: Session; release: () => void }> {
-    const create = () => this.runtime.createSession(model, inMemory, settings)
+    const create = () => this.runtime.createSession(model, settings)
     if (inMemory.length > 0 || settings.profile) {
       // Contents in memory are not part of the key: such a session is not shared.
       const key = `private ${this.#private++}`
       return this.#hold(key, create)
     }
     const about = JSON.stringify([settings, ...files])
-    const key = createHash('sha1').update(model).update(about).digest('hex')
+    const key = createHash('sha1').update(model.bytes).update(about).digest('hex')
     return this.#hold(key, create)
   }
 

@@ -14,8 +14,8 @@ export interface OpenEngineOptions {
   readonly device?: string | undefined
   /** Threads of one operator; all cores by default. */
   readonly threads?: number | undefined
-  /** Whether idle threads spin for work: faster, at the expense of everything else on the machine. */
-  readonly spin?: boolean | undefined
+  /** Microseconds for which a thread without work spins before it sleeps; see `EngineOptions`. */
+  readonly spin?: number | undefined
 }
 
 /** An engine on this machine. Throws where the device is not part of this installation. */

@@ -1,13 +1,13 @@
 /** One compiled graph over a session. */
-import { type Bindings, evaluateDim } from '../array/dim.ts'
+import { type Bindings, evaluateDim, evaluateShape, type Shape } from '../array/dim.ts'
 import type { DType } from '../array/dtype.ts'
 import { conditionsOf, type Graph, type SizeCondition } from '../array/graph.ts'
 import { bindSymbols } from '../array/interpret.ts'
 import type { Program } from '../array/jit.ts'
+import type { Storage } from '../array/storage.ts'
 import { fromStorage, placeholder, type Tensor } from '../array/tensor.ts'
-import { OrtStorage, ortTensor } from './buffer.ts'
-import { inputName, type Lowered, outputName } from './lower.ts'
-import type { OrtTensor, Runtime, Session } from './runtime.ts'
+import type { Lowered } from './lower.ts'
+import type { OwnStorage, Runtime, Session } from './runtime.ts'
 
 /** A program that is collected without having been disposed of releases its session then. */
 const forgotten = new FinalizationRegistry<() => void>((release) => release())
@@ -17,13 +17,13 @@ export class SessionProgram implements Program {
   readonly #session: Session
   /** Names and types alone: the graph would keep alive what it captured. */
   readonly #inputs: Graph['inputs']
-  readonly #outputs: readonly { readonly dtype: DType }[]
+  readonly #outputs: readonly { readonly dtype: DType; readonly shape: Shape }[]
   readonly #conditions: readonly SizeCondition[]
   readonly #used: readonly number[]
   readonly #inPlace: ReadonlyMap<number, number>
   /** Outputs that take the memory of an argument given away in the run before: output -> input. */
   readonly #recycled: ReadonlyMap<number, number>
-  readonly #spare = new Map<number, OrtTensor>()
+  readonly #spare = new Map<number, OwnStorage>()
   readonly #release: () => void
   #disposed = false
 
@@ -40,7 +40,7 @@ export class SessionProgram implements Program {
       name,
       tensor: placeholder(name, tensor.shape, tensor.dtype),
     }))
-    this.#outputs = graph.outputs.map(({ tensor: { dtype } }) => ({ dtype }))
+    this.#outputs = graph.outputs.map(({ tensor: { dtype, shape } }) => ({ dtype, shape }))
     this.#conditions = conditionsOf(graph)
     this.#used = used
     this.#inPlace = inPlace
@@ -52,42 +52,38 @@ export class SessionProgram implements Program {
 
   async run(inputs: readonly Tensor[]): Promise<Tensor[]> {
     if (this.#disposed) throw new Error('this program has been disposed')
-    this.#check(inputs)
-    const feeds: Record<string, OrtTensor> = {}
-    for (const i of this.#used) feeds[inputName(i)] = ortTensor(inputs[i]!.storage, this.#runtime)
-    const fetches: Record<string, OrtTensor | null> = {}
-    this.#outputs.forEach((_, i) => {
+    const bindings = this.#check(inputs)
+    const outputs = this.#outputs.map(({ dtype, shape }, i) => {
       const over = this.#inPlace.get(i)
-      fetches[outputName(i)] =
-        over === undefined ? this.#takeSpare(i, inputs) : ortTensor(inputs[over]!.storage, this.#runtime)
+      if (over !== undefined) return inputs[over]!.storage
+      const sizes = evaluateShape(shape, bindings)
+      return this.#takeSpare(i, sizes) ?? this.#runtime.allocate(dtype, sizes)
     })
-    const results = await this.#session.run(feeds, fetches)
+    await this.#session.run(
+      this.#used.map((i) => inputs[i]!.storage),
+      outputs,
+    )
     for (const [output, input] of this.#recycled) this.#giveAway(output, inputs[input]!)
-    return this.#outputs.map((_, i) => {
+    return outputs.map((storage, i) => {
       const over = this.#inPlace.get(i)
-      if (over !== undefined) return inputs[over]!
-      // What the runtime returns for memory that we gave it is another object: ours is the one it wrote.
-      const name = outputName(i)
-      return fromStorage(new OrtStorage(fetches[name] ?? results[name]!))
+      return over === undefined ? fromStorage(storage) : inputs[over]!
     })
   }
 
-  #takeSpare(output: number, inputs: readonly Tensor[]): OrtTensor | null {
+  #takeSpare(output: number, sizes: readonly number[]): Storage | undefined {
     const spare = this.#spare.get(output)
     this.#spare.delete(output)
-    const input = this.#recycled.get(output)
-    return spare && input !== undefined && `${spare.dims}` === `${inputs[input]!.sizes}` ? spare : null
+    return spare && `${spare.shape}` === `${sizes}` ? spare : undefined
   }
 
   /** Keeps the memory of an argument for the next run; reading the argument is an error from now on. */
-  #giveAway(output: number, argument: Tensor): void {
-    const { storage } = argument
+  #giveAway(output: number, { storage }: Tensor): void {
     // What a file can give again, or somebody else owns, is let go; only our own results are written over.
-    if (!(storage instanceof OrtStorage)) return
-    this.#spare.set(output, storage.give())
+    if ('give' in storage) this.#spare.set(output, (storage as OwnStorage).give())
   }
 
-  #check(inputs: readonly Tensor[]): void {
+  /** Throws for arguments that do not fit; gives the sizes of the named axes. */
+  #check(inputs: readonly Tensor[]): Bindings {
     if (inputs.length !== this.#inputs.length)
       throw new Error(`the program takes ${this.#inputs.length} inputs, got ${inputs.length}`)
     this.#inputs.forEach(({ name, tensor }, i) => {
@@ -104,6 +100,7 @@ export class SessionProgram implements Program {
         throw new RangeError(
           `${text}, with ${[...bindings].map(([name, size]) => `${name} = ${size}`).join(', ')}`,
         )
+    return bindings
   }
 
   /** What is written over must not be another input as well, and nothing can be given away twice. */
