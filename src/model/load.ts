@@ -1,18 +1,12 @@
 /** From files to a decoder: its description, its parameters by name, its tokenizer. */
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import {
-  FileStorage,
-  fromStorage,
-  type Shape,
-  type Storage,
-  type Tensor,
-  type TypedArray,
-} from '../array/index.ts'
+import { FileStorage, fromStorage, type Storage, type Tensor, type TypedArray } from '../array/index.ts'
 import { type Checkpoint, openCheckpoint, readBytes, readFloats, type TensorEntry } from '../store/index.ts'
 import { loadTokenizer, type Tokenizer, tokenizerFromGguf, tokenizerFromLlama2c } from '../text/index.ts'
 import type { DecoderNames, Described, Family } from './families/family.ts'
 import { familyOf } from './families/index.ts'
+import { parameterShapes } from './shapes.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
 
 export interface LoadedModel {
@@ -54,48 +48,6 @@ function tensorOf(entry: TensorEntry): Tensor {
   return fromStorage(
     new FileStorage('f32', entry.shape, file, () => new Float32Array(readBytes(entry).buffer)),
   )
-}
-
-/** The shapes that a decoder's parameters must have. */
-export function parameterShapes(spec: DecoderSpec, names: DecoderNames): Map<string, Shape> {
-  const shapes = new Map<string, Shape>()
-  const { width, vocab, layout } = spec
-  const { heads, keyValueHeads, headSize } = spec.attention
-  const expect = (name: string | undefined, shape: Shape): void => {
-    if (name !== undefined) shapes.set(name, shape)
-  }
-  const matrix = (linear: { weight: unknown; bias?: unknown }, from: number, to: number): void => {
-    expect(linear.weight as string, layout === 'out-in' ? [to, from] : [from, to])
-    expect(linear.bias as string | undefined, [to])
-  }
-  const norm = (part: { weight: string; bias?: string | undefined }): void => {
-    expect(part.weight, [width])
-    expect(part.bias, [width])
-  }
-  expect(names.embed as string, [vocab, width])
-  expect(names.positions, [spec.context, width])
-  for (const block of names.blocks) {
-    norm(block.ln1)
-    norm(block.ln2)
-    const [all, some] = [heads * headSize, keyValueHeads * headSize]
-    if ('qkv' in block.attn) matrix(block.attn.qkv, width, all + 2 * some)
-    else {
-      matrix(block.attn.q, width, all)
-      matrix(block.attn.k, width, some)
-      matrix(block.attn.v, width, some)
-    }
-    matrix(block.attn.o, all, width)
-    const { hidden } = spec.ffn
-    if ('gateUp' in block.mlp) matrix(block.mlp.gateUp, width, 2 * hidden)
-    else {
-      if ('gate' in block.mlp) matrix(block.mlp.gate, width, hidden)
-      matrix(block.mlp.up, width, hidden)
-    }
-    matrix(block.mlp.down, hidden, width)
-  }
-  norm(names.lnFinal)
-  if (names.head) expect(names.head.weight as string, [vocab, width])
-  return shapes
 }
 
 /** Binds names to tensors. Missing, misshapen and unexpected tensors are one error that lists them. */
