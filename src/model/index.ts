@@ -1,5 +1,7 @@
 /** Models: the decoder, its families, its taps. */
 export { type Cache, type ForwardInput, type ForwardOutput, forward } from './decoder.ts'
+export { type EncoderOptions, Encoder, encoderSites } from './encoder.ts'
+export type { EncoderParams, EncoderSpec } from './encoderSpec.ts'
 export { type ExportedFiles, type ExportModelOptions, exportModel } from './export.ts'
 export { type LoadedModel, load } from './load.ts'
 export { Model, type ModelParts, type StepInput, type StepOutput } from './model.ts'

@@ -1,7 +1,14 @@
 /** From files to a decoder: its description, its parameters by name, its tokenizer. */
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import { FileStorage, fromStorage, type Storage, type Tensor, type TypedArray } from '../array/index.ts'
+import {
+  FileStorage,
+  fromStorage,
+  type Shape,
+  type Storage,
+  type Tensor,
+  type TypedArray,
+} from '../array/index.ts'
 import { type Checkpoint, openCheckpoint, readBytes, readFloats, type TensorEntry } from '../store/index.ts'
 import { loadTokenizer, type Tokenizer, tokenizerFromGguf, tokenizerFromLlama2c } from '../text/index.ts'
 import type { DecoderNames, Described, Family } from './families/family.ts'
@@ -51,8 +58,12 @@ function tensorOf(entry: TensorEntry): Tensor {
 }
 
 /** Binds names to tensors. Missing, misshapen and unexpected tensors are one error that lists them. */
-function bind(checkpoint: Checkpoint, { spec, names, ignore }: Described): DecoderParams {
-  const shapes = parameterShapes(spec, names)
+export function bind(
+  checkpoint: Checkpoint,
+  shapes: ReadonlyMap<string, Shape>,
+  names: unknown,
+  ignore: ((name: string) => boolean) | undefined,
+): unknown {
   const problems: string[] = []
   for (const [name, shape] of shapes) {
     const entry = checkpoint.tensors.get(name)
@@ -67,7 +78,7 @@ function bind(checkpoint: Checkpoint, { spec, names, ignore }: Described): Decod
     const more = problems.length > 8 ? ` and ${problems.length - 8} more` : ''
     throw new Error(`${checkpoint.path}: the weights do not fit the configuration: ${shown}${more}`)
   }
-  return replaceNames(names, (name) => tensorOf(checkpoint.tensors.get(name)!)) as DecoderParams
+  return replaceNames(names, (name) => tensorOf(checkpoint.tensors.get(name)!))
 }
 
 /** The tree with a function of each name in its place. */
@@ -116,12 +127,18 @@ export function load(path: string): LoadedModel {
     family: family.id,
     spec: described.spec,
     names: described.names,
-    params: bind(checkpoint, described),
+    params: bind(
+      checkpoint,
+      parameterShapes(described.spec, described.names),
+      described.names,
+      described.ignore,
+    ) as DecoderParams,
     tokenizer: tokenizer(),
   }
 }
 
-function describeFiles(
+/** What the files beside a checkpoint say of it. */
+export function describeFiles(
   path: string,
   checkpoint: Checkpoint,
 ): { config: unknown; id: string; source: string; tokenizer: () => Tokenizer | undefined } {

@@ -80,9 +80,9 @@ export class Taps {
   readonly #edit: ReadonlyMap<string, Edit>
   readonly #fired = new Set<string>()
 
-  /** Throws for a site that the decoder does not have. */
-  constructor(spec: DecoderSpec, options: TapOptions = {}) {
-    const known = sites(spec)
+  /** Throws for a site that the model does not have: a decoder's sites, or those given. */
+  constructor(model: DecoderSpec | ReadonlyMap<string, string>, options: TapOptions = {}) {
+    const known = model instanceof Map ? (model as ReadonlyMap<string, string>) : sites(model as DecoderSpec)
     this.#read = new Set(options.read)
     this.#edit = new Map(Object.entries(options.edit ?? {}))
     for (const site of [...this.#read, ...this.#edit.keys()])

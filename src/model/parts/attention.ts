@@ -54,14 +54,14 @@ type Identity = (name: string, x: Tensor) => Tensor
 const untapped: Identity = (_, x) => x
 
 /** [batch, T, heads * D] -> [batch, T, heads, D] */
-const splitHeads = (x: Tensor, heads: number, headSize: number): Tensor =>
+export const splitHeads = (x: Tensor, heads: number, headSize: number): Tensor =>
   x.reshape([...x.shape.slice(0, -1), heads, headSize])
 
 /**
  * softmax(cap(q kᵀ scale) + mask) v. q [batch, T, heads, D], keys and values [batch, keyValueHeads, S, D],
  * result [batch, T, heads, D].
  */
-function attend(
+export function attend(
   q: Tensor,
   keys: Tensor,
   values: Tensor,
