@@ -50,7 +50,12 @@ export function encoderSites(spec: EncoderSpec, params: EncoderParams): Map<stri
 }
 
 /** Passes tokens through the encoder; what comes out is read at its sites. */
-export function encodeForward(spec: EncoderSpec, params: EncoderParams, input: EncoderInput, taps: Taps): void {
+export function encodeForward(
+  spec: EncoderSpec,
+  params: EncoderParams,
+  input: EncoderInput,
+  taps: Taps,
+): void {
   const layerNorm: NormSpec = { kind: 'layer', epsilon: spec.epsilon }
   const headSize = spec.width / spec.heads
   const dense = (x: Tensor, part: Linear): Tensor => linear(x, part, 'out-in')
@@ -72,7 +77,9 @@ export function encodeForward(spec: EncoderSpec, params: EncoderParams, input: E
       heads(block.attn.k, 'hook_k').transpose([0, 2, 1, 3]),
       heads(block.attn.v, 'hook_v').transpose([0, 2, 1, 3]),
     ]
-    const z = attend(q, k, v, mask, { scale: 1 / Math.sqrt(headSize) }, (name, value) => tap(`attn.${name}`, value))
+    const z = attend(q, k, v, mask, { scale: 1 / Math.sqrt(headSize) }, (name, value) =>
+      tap(`attn.${name}`, value),
+    )
     const mixed = dense(tap('attn.hook_z', z).reshape(x.shape), block.attn.o)
     const mid = tap('hook_resid_mid', x.add(tap('hook_attn_out', mixed)))
     const first = tap('ln1.hook_normalized', norm(mid, block.ln1, layerNorm))
@@ -94,7 +101,10 @@ export function encodeForward(spec: EncoderSpec, params: EncoderParams, input: E
 /** Rows of the table of positions: 0, 1, 2 ..., or the count of tokens so far where padding does not count. */
 function positionsOf({ firstPosition }: EncoderSpec, { mask }: EncoderInput): Tensor {
   if (firstPosition === undefined) return mask.mul(0).add(1).cumSum(1).sub(1)
-  return mask.cumSum(1).mul(mask).add(firstPosition - 1)
+  return mask
+    .cumSum(1)
+    .mul(mask)
+    .add(firstPosition - 1)
 }
 
 export interface EncoderParts {
@@ -148,8 +158,7 @@ export class Encoder {
   ): Promise<Record<string, Tensor>> {
     const ids = this.#rows(tokens)
     const shape = ids.sizes
-    const filled = (value: number): Tensor =>
-      tensor(new Int32Array(shape[0]! * shape[1]!).fill(value), shape)
+    const filled = (value: number): Tensor => tensor(new Int32Array(shape[0]! * shape[1]!).fill(value), shape)
     const input = { tokens: ids, mask: mask ?? filled(1), segments: segments ?? filled(0) }
     // Edits are functions: a program with edits is not kept.
     const key = Object.keys(edit).length === 0 ? read.join(',') : undefined
@@ -196,6 +205,7 @@ function stacked(rows: readonly (readonly number[])[]): Tensor {
   const length = rows[0]?.length ?? 0
   if (length === 0) throw new Error('there are no tokens')
   const odd = rows.find((row) => row.length !== length)
-  if (odd) throw new Error(`rows of ${length} and ${odd.length} tokens in one batch; pad them and give a mask`)
+  if (odd)
+    throw new Error(`rows of ${length} and ${odd.length} tokens in one batch; pad them and give a mask`)
   return tensor(Int32Array.from(rows.flat()), [rows.length, length])
 }

@@ -136,7 +136,11 @@ const roberta: EncoderFamily = {
   describe(config, has) {
     const c = readConfig(robertaSchema, config, 'roberta')
     const prefix = has('embeddings.word_embeddings.weight') ? '' : 'roberta.'
-    const padding = z.int().nonnegative().default(1).parse(c.pad_token_id ?? undefined)
+    const padding = z
+      .int()
+      .nonnegative()
+      .default(1)
+      .parse(c.pad_token_id ?? undefined)
     return {
       spec: specOf(c, { firstPosition: padding + 1 }),
       names: {
