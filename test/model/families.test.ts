@@ -2,11 +2,13 @@
  * Every family against Hugging Face transformers: tiny random checkpoints whose activations, loss, gradients and
  * greedy text it has recorded; see test/fixtures/README.md.
  */
-import { readdirSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { leaves, type Tensor, tensor, valueAndGrad } from '../../src/array/index.ts'
 import { complete } from '../../src/decode/index.ts'
-import { type DecoderParams, load, Model, rotaryTables, seal, sites } from '../../src/model/index.ts'
+import { type DecoderParams, Encoder, load, Model, rotaryTables, Seq2Seq, seal, sites } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { nextTokenLoss } from '../../src/train/index.ts'
 import { allClose, fixture, readReference, tolerance } from '../reference.ts'
@@ -15,7 +17,11 @@ const engine = new Engine(nodeRuntime({ threads: 1 }))
 afterAll(() => engine.dispose())
 
 const folders = readdirSync(fixture('families')).sort()
-const decoders = folders.filter((name) => readReference(fixture(`families/${name}`)).has('greedy'))
+const having = (key: string): string[] =>
+  folders.filter((name) => readReference(fixture(`families/${name}`)).has(key))
+const seq2seqs = having('targets')
+const decoders = having('greedy').filter((name) => !seq2seqs.includes(name))
+const encoders = having('mask').filter((name) => !seq2seqs.includes(name))
 const floats = (x: Tensor | undefined): Float32Array => x!.data as Float32Array
 
 describe.each(decoders)('%s', (name) => {
@@ -86,6 +92,106 @@ describe.each(decoders)('%s', (name) => {
     // Rounding noise, not another function: the rows of a wrong one would be unrelated (about √2).
     expect(error).toBeLessThan({ f32: 1e-5, int8: 0.04, int4: 0.5 }[weights])
   })
+})
+
+const ints = ({ data, shape }: { data: ArrayLike<number>; shape: number[] }): Tensor =>
+  tensor(Int32Array.from(data), shape)
+
+/** Compares sites in rows that are padded at the end: what stands at padding says nothing. */
+function compareRows(
+  name: string,
+  actual: Tensor,
+  expected: { data: ArrayLike<number>; shape: number[] },
+  mask: Int32Array,
+): void {
+  const { shape } = expected
+  // [batch, T, ...] and [batch, heads, T, keys]: the axis of the tokens is the one before the last.
+  const [time, inner] = [shape.at(-2)!, shape.at(-1)!]
+  const heads = shape.length === 4 ? shape[1]! : 1
+  allClose({ shape: actual.sizes, data: floats(actual) }, expected as { shape: number[]; data: Float32Array }, {
+    ...tolerance.f32,
+    name,
+    where(i) {
+      const token = Math.floor(i / inner) % time
+      const row = Math.floor(i / (inner * time * heads))
+      return mask[row * time + token] === 1
+    },
+  })
+}
+
+describe.each(encoders)('%s', (name) => {
+  const folder = fixture(`families/${name}`)
+  const reference = readReference(folder)
+  const model = Encoder.open(folder, engine)
+  const mask = reference.get('mask')!
+
+  it('gives every recorded activation, with a padded row', async () => {
+    const recorded = [...reference.keys()].filter((key) => model.sites.has(key))
+    expect(recorded.length).toBe(reference.size - 2)
+    const taps = await model.run(ints(reference.get('tokens')!), { mask: ints(mask), read: recorded })
+    for (const site of recorded)
+      compareRows(site, taps[site]!, reference.get(site)!, mask.data as Int32Array)
+  })
+
+  it('gives a row alone what it gives it beside another', async () => {
+    const row = [...reference.get('tokens')!.data.slice(12, 20)]
+    const { last_hidden_state: alone } = await model.run([row])
+    const expected = reference.get('last_hidden_state')!
+    const { width } = model.spec
+    allClose(floats(alone), (expected.data as Float32Array).subarray(12 * width, 20 * width), tolerance.f32)
+  })
+
+  it('takes edits, and refuses sites that it does not have', async () => {
+    const site = 'blocks.1.hook_resid_pre'
+    const { last_hidden_state: same } = await model.run([[5, 6, 7]], { edit: { [site]: (x) => x.mul(1) } })
+    const { last_hidden_state: plain } = await model.run([[5, 6, 7]])
+    const { last_hidden_state: other } = await model.run([[5, 6, 7]], { edit: { [site]: (x) => x.mul(0) } })
+    allClose(floats(same), floats(plain), tolerance.f32)
+    expect(meanDistance(floats(other), floats(plain))).toBeGreaterThan(0.1)
+    await expect(model.run([[5]], { read: ['blocks.9.hook_resid_pre'] })).rejects.toThrow(/no site/)
+  })
+})
+
+describe.each(seq2seqs)('%s', (name) => {
+  const folder = fixture(`families/${name}`)
+  const reference = readReference(folder)
+  const model = Seq2Seq.open(folder, engine)
+  const mask = reference.get('mask')!
+
+  it('gives every recorded activation, with a padded source', async () => {
+    const recorded = [...reference.keys()].filter((key) => model.sites.has(key))
+    expect(recorded.length).toBe(reference.size - 4)
+    const [source, targets] = [reference.get('tokens')!, reference.get('targets')!].map(ints)
+    const taps = await model.run(source!, targets!, { mask: ints(mask), read: recorded })
+    const whole = new Int32Array(targets!.data.length).fill(1)
+    for (const site of recorded) {
+      const own = site.startsWith('encoder') ? (mask.data as Int32Array) : whole
+      compareRows(site, taps[site]!, reference.get(site)!, own)
+    }
+  })
+
+  it('continues greedily', async () => {
+    const golden = [...reference.get('greedy')!.data]
+    const source = [...reference.get('tokens')!.data.slice(0, 12)]
+    const stopping = golden.findIndex((token) => model.spec.ends.includes(token))
+    const expected = stopping < 0 ? golden : golden.slice(0, stopping)
+    expect(await model.greedy(source, { maxTokens: golden.length })).toEqual(expected)
+  })
+})
+
+it("reads transformers 5's configurations, which differ", () => {
+  for (const name of folders) {
+    const newer = fixture(`families/${name}/config.v5.json`)
+    if (!existsSync(newer)) continue
+    const folder = mkdtempSync(join(tmpdir(), 'glossa-v5-'))
+    try {
+      cpSync(fixture(`families/${name}`), folder, { recursive: true })
+      cpSync(newer, join(folder, 'config.json'))
+      expect(load(folder).spec, name).toEqual(load(fixture(`families/${name}`)).spec)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  }
 })
 
 /** |a - b| / |b| over all elements. */
