@@ -5,7 +5,7 @@ import { type Flag, UsageError, type Verb } from './verb.ts'
 
 /** The part of JSON Schema that options need. */
 interface Field {
-  readonly type?: 'string' | 'number' | 'integer' | 'boolean' | 'array'
+  readonly type?: 'string' | 'number' | 'integer' | 'boolean' | 'array' | 'object'
   readonly items?: Field
   readonly enum?: readonly string[]
   readonly default?: unknown
@@ -28,6 +28,7 @@ function fieldsOf({ options, flags = {} }: Verb): [key: string, field: Field, fl
 
 function placeholder({ type, items, enum: values }: Field): string {
   if (values) return values.join('|')
+  if (type === 'object') return 'JSON'
   if (type === 'array') return isNumber(items!) ? '3,17,42' : placeholder(items!)
   return isNumber({ type: type! }) ? 'N' : 'TEXT'
 }
@@ -85,12 +86,21 @@ function parse(value: unknown, field: Field, flag: string): unknown {
   if (Array.isArray(value)) return value.map((item: unknown) => parse(item, field.items!, flag))
   const text = value as string
   if (field.type === 'array') return text.split(',').map((item) => parse(item, field.items!, flag))
+  if (field.type === 'object') return parseJson(text, flag)
   if (!isNumber(field)) return value
   if (text.trim() === '' || Number.isNaN(Number(text)))
     throw new UsageError(
       `${flag} ${text || "''"}: ${text ? `'${text}' is not a number` : 'a number is missing'}`,
     )
   return Number(text)
+}
+
+function parseJson(text: string, flag: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new UsageError(`${flag} ${text}: not JSON: ${(error as Error).message}`)
+  }
 }
 
 /** What is wrong with a value, in words that fit behind it. */

@@ -2,8 +2,9 @@
 import { random, tensor } from '../array/index.ts'
 import type { Model, TapOptions } from '../model/index.ts'
 import type { DecodeStream, Tokenizer } from '../text/index.ts'
+import { argMax, draw, logSumExp, mostLikely, type TokenLogprob } from './logits.ts'
 import { type GenerateOptions, type Generation, parseOptions, rulesOf } from './options.ts'
-import { argMax, draw, logSumExp, mostLikely, type Rule, type TokenLogprob } from './rules.ts'
+import type { Rule } from './rule.ts'
 import { scoreTokens } from './score.ts'
 import { StopTexts } from './stop.ts'
 
@@ -11,7 +12,7 @@ import { StopTexts } from './stop.ts'
 export type FinishReason = 'stop' | 'length' | 'context'
 
 export interface GenerateEvent {
-  /** Index of the prompt. */
+  /** Index of the prompt; with `samples` the continuations of one prompt follow each other. */
   readonly row: number
   /** The token of this step; absent in a row's last event. */
   readonly token?: number
@@ -55,13 +56,23 @@ class Row {
   readonly #stream: DecodeStream | undefined
   readonly #begin: number | undefined
   readonly #uniform: () => number
+  readonly #promptLength: number
+  readonly #rules: readonly Rule[]
   /** Whether a stop text has ended the row: nothing after it is shown. */
   #cut = false
   generated = 0
   finish: FinishReason | undefined
 
-  constructor(tokens: number[], options: Generation, seed: number, tokenizer: Tokenizer | undefined) {
+  constructor(
+    tokens: number[],
+    options: Generation,
+    seed: number,
+    tokenizer: Tokenizer | undefined,
+    rules: readonly Rule[],
+  ) {
     this.tokens = tokens
+    this.#promptLength = tokens.length
+    this.#rules = rules
     this.#stop = new StopTexts(options.stop)
     this.#stream = tokenizer?.stream()
     this.#begin = tokenizer?.bos
@@ -69,8 +80,9 @@ class Row {
   }
 
   /** Chooses the next token from f32 [vocab], which it may change. */
-  choose(logits: Float32Array, rules: readonly Rule[], greedy: boolean): number {
-    for (const rule of rules) rule(logits, { tokens: this.tokens })
+  choose(logits: Float32Array, greedy: boolean): number {
+    const context = { tokens: this.tokens, promptLength: this.#promptLength, random: this.#uniform }
+    for (const rule of this.#rules) rule(logits, context)
     const token = greedy ? argMax(logits) : draw(logits, this.#uniform())
     if (!Number.isFinite(logits[token]))
       throw new Error(`no token can follow: the logit of the best one is ${logits[token]}`)
@@ -113,20 +125,18 @@ export async function* generate(
   context: Context = {},
 ): AsyncGenerator<GenerateEvent, void, void> {
   const settings = parseOptions(options)
-  const rules = [...rulesOf(settings), ...(context.rules ?? [])]
   const { tokenizer } = model
   if (settings.stop.length > 0 && !tokenizer)
     throw new Error(`stop texts need a tokenizer; ${model.path} has none`)
   const ends = new Set(settings.stopTokens ?? (tokenizer?.eos === undefined ? [] : [tokenizer.eos]))
   const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32)
-  const rows = prompts.map(
+  const asked = prompts.flatMap((prompt) => new Array<Prompt>(settings.samples).fill(prompt))
+  const rows = asked.map(
     (prompt, i) =>
-      new Row(
-        promptTokens(model, prompt),
-        settings,
-        prompts.length === 1 ? seed : random.fold(seed, i),
-        tokenizer,
-      ),
+      new Row(promptTokens(model, prompt), settings, asked.length === 1 ? seed : random.fold(seed, i), tokenizer, [
+        ...rulesOf(settings, tokenizer),
+        ...(context.rules ?? []),
+      ]),
   )
   if (rows.length === 0) return
   const longest = Math.max(...rows.map(({ tokens }) => tokens.length))
@@ -165,7 +175,7 @@ export async function* generate(
       const own = logits.slice(i * vocab, (i + 1) * vocab)
       const top = settings.logprobs === undefined ? undefined : mostLikely(own, settings.logprobs)
       const original = settings.logprobs === undefined ? undefined : own.slice()
-      const token = row.choose(own, rules, settings.temperature === 0)
+      const token = row.choose(own, settings.temperature === 0)
       const logprob = original && original[token]! - logSumExp(original)
       fresh.push([token])
       if (ends.has(token)) row.finish = 'stop'
@@ -199,7 +209,8 @@ export async function complete(
   options: GenerateOptions = {},
   context: Context = {},
 ): Promise<Completion[]> {
-  const results = prompts.map((prompt) => ({
+  const { samples } = parseOptions(options)
+  const results = prompts.flatMap((prompt) => new Array<Prompt>(samples).fill(prompt)).map((prompt) => ({
     text: '',
     tokens: [] as number[],
     finish: 'length' as FinishReason,

@@ -1,4 +1,5 @@
 /** Generation: the loop, its options, and the rules that shape it. */
+export { type Beam, type BeamOptions, beamSearch } from './beam.ts'
 export {
   type Completion,
   type Context,
@@ -9,6 +10,8 @@ export {
   type Prompt,
   promptTokens,
 } from './generate.ts'
-export { type GenerateOptions, generateSchema, parseOptions } from './options.ts'
-export * from './rules.ts'
+export { argMax, draw, logSumExp, mostLikely, type TokenLogprob } from './logits.ts'
+export { type GenerateOptions, generateSchema, parseOptions, rulesOf } from './options.ts'
+export * from './rule.ts'
+export * from './rules/index.ts'
 export { type ScoreContext, scoreBatch, scoreStepwise, scoreTokens } from './score.ts'

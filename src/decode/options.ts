@@ -1,6 +1,22 @@
 /** What a caller can ask of generation: one schema for the library, the command line and later the server. */
 import * as z from 'zod'
-import { minP, type Rule, repetitionPenalty, temperature, topK, topP } from './rules.ts'
+import type { Tokenizer } from '../text/index.ts'
+import type { Rule } from './rule.ts'
+import {
+  dry,
+  logitBias,
+  minP,
+  mirostat1,
+  mirostat2,
+  occurrencePenalty,
+  repetitionPenalty,
+  temperature,
+  topK,
+  topNSigma,
+  topP,
+  typical,
+  xtc,
+} from './rules/index.ts'
 
 export const generateSchema = z.strictObject({
   maxTokens: z.int().positive().default(64).describe('Most tokens to generate for a prompt'),
@@ -23,6 +39,37 @@ export const generateSchema = z.strictObject({
     .positive()
     .default(1)
     .describe('Above 1 discourages tokens that have occurred'),
+  typicalP: z
+    .number()
+    .positive()
+    .max(1)
+    .default(1)
+    .describe('Keep the tokens nearest to the expected surprise, up to this probability'),
+  topNSigma: z.number().positive().optional().describe('Keep logits this many deviations below the largest'),
+  presencePenalty: z.number().default(0).describe('Taken from the logits of tokens that have been generated'),
+  frequencyPenalty: z.number().default(0).describe('The same, for each time'),
+  logitBias: z
+    .record(z.string().regex(/^\d+$/, 'keys are token ids'), z.number())
+    .optional()
+    .describe('Added to the logits of tokens by id'),
+  dryMultiplier: z.number().nonnegative().default(0).describe('Cost of going on with a repetition; 0 is off'),
+  dryBase: z.number().min(1).default(1.75).describe('Growth of that cost with the length repeated'),
+  dryAllowedLength: z.int().positive().default(2).describe('Repetitions shorter than this cost nothing'),
+  dryBreakers: z
+    .array(z.string().min(1))
+    .default(['\n', ':', '"', '*'])
+    .describe('Text over which no repetition reaches'),
+  xtcProbability: z.number().min(0).max(1).default(0).describe('How often the top choices are excluded'),
+  xtcThreshold: z.number().min(0).max(1).default(0.1).describe('The probability that makes a top choice'),
+  mirostat: z
+    .int()
+    .min(0)
+    .max(2)
+    .default(0)
+    .describe('1 or 2: hold the surprise of tokens near a target'),
+  mirostatTau: z.number().positive().default(5).describe('That target, in bits'),
+  mirostatEta: z.number().positive().default(0.1).describe('How fast it is approached'),
+  samples: z.int().positive().max(1024).default(1).describe('Continuations of each prompt'),
   stop: z.array(z.string().min(1)).default([]).describe('Generation ends before this text would appear'),
   stopTokens: z
     .array(z.int().nonnegative())
@@ -52,15 +99,53 @@ export function parseOptions(options: GenerateOptions): Generation {
   throw new Error(`generation options: ${issues.join('; ')}`)
 }
 
-/** The rules that options stand for, in the order in which Hugging Face applies them. */
-export function rulesOf(options: Generation): Rule[] {
+/** Options that sampling alone uses, and what each is when it does nothing. */
+const sampling = { topK: undefined, topP: 1, minP: 0, typicalP: 1, topNSigma: undefined, xtcProbability: 0 } as const
+
+/**
+ * The rules that options stand for, for one row: bias and penalties, temperature, then what cuts the tail, in the
+ * order in which Hugging Face applies them. Throws for options that exclude each other.
+ */
+export function rulesOf(options: Generation, tokenizer?: Tokenizer): Rule[] {
   const rules: Rule[] = []
+  const { presencePenalty: presence, frequencyPenalty: frequency, mirostat } = options
+  if (options.logitBias) rules.push(logitBias(options.logitBias))
   if (options.repetitionPenalty !== 1) rules.push(repetitionPenalty(options.repetitionPenalty))
-  // Greedy decoding takes the largest logit, which the rules below never remove.
-  if (options.temperature === 0) return rules
+  if (presence !== 0 || frequency !== 0) rules.push(occurrencePenalty({ presence, frequency }))
+  if (options.dryMultiplier > 0) {
+    const { dryMultiplier: multiplier, dryBase: base, dryAllowedLength: allowedLength } = options
+    rules.push(dry({ multiplier, base, allowedLength, breakers: breakersOf(options.dryBreakers, tokenizer) }))
+  }
+  if (mirostat !== 0) {
+    const cut = Object.entries(sampling).find(([key, off]) => options[key as keyof typeof sampling] !== off)
+    if (cut) throw new Error(`generation options: mirostat replaces ${cut[0]}; give one of them`)
+    if (options.temperature === 0)
+      throw new Error('generation options: mirostat needs a temperature above 0')
+  }
+  // Greedy decoding takes the largest logit, which the rules below never remove, but for XTC.
+  if (options.temperature === 0) {
+    if (options.xtcProbability > 0)
+      throw new Error('generation options: xtcProbability needs a temperature above 0')
+    return rules
+  }
   if (options.temperature !== 1) rules.push(temperature(options.temperature))
+  if (options.topNSigma !== undefined) rules.push(topNSigma(options.topNSigma))
   if (options.topK !== undefined) rules.push(topK(options.topK))
   if (options.topP < 1) rules.push(topP(options.topP))
   if (options.minP > 0) rules.push(minP(options.minP))
+  if (options.typicalP < 1) rules.push(typical(options.typicalP))
+  if (options.xtcProbability > 0)
+    rules.push(xtc({ probability: options.xtcProbability, threshold: options.xtcThreshold }))
+  const target = { tau: options.mirostatTau, eta: options.mirostatEta }
+  if (mirostat === 1) rules.push(mirostat1(target))
+  if (mirostat === 2) rules.push(mirostat2(target))
   return rules
+}
+
+/** Tokens whose text has one of these in it. Without a tokenizer there is no text, and nothing breaks. */
+function breakersOf(texts: readonly string[], tokenizer: Tokenizer | undefined): Set<number> {
+  const found = new Set<number>()
+  for (let id = 0; id < (tokenizer?.vocabSize ?? 0); id++)
+    if (texts.some((text) => tokenizer!.decode([id]).includes(text))) found.add(id)
+  return found
 }

@@ -4,7 +4,7 @@
  */
 import { tensor } from '../array/index.ts'
 import type { Model } from '../model/index.ts'
-import { logSumExp } from './rules.ts'
+import { logSumExp } from './logits.ts'
 
 /** Memory grows with the square of a window, and with the window times the vocabulary. */
 const longestWindow = 2048

@@ -1,0 +1,4 @@
+/** The rules of generation. */
+export * from './mirostat.ts'
+export * from './penalties.ts'
+export * from './truncation.ts'
