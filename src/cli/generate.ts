@@ -72,8 +72,10 @@ is, with the finish reason 'aborted' and exit code 130.`,
     const started = performance.now()
     await using opened = openModel({ model: path, weights, context, device, threads })
     const { model } = opened
-    const rows = (prompt ?? tokens!).map((entry) => newRow(model, entry))
-    const settings = { ...given, seed: given.seed ?? Math.floor(Math.random() * 2 ** 32) }
+    const { samples, ...rest } = given
+    const asked = (prompt ?? tokens!).flatMap((entry) => new Array<typeof entry>(samples).fill(entry))
+    const rows = asked.map((entry) => newRow(model, entry))
+    const settings = { ...rest, seed: given.seed ?? Math.floor(Math.random() * 2 ** 32) }
     await model.prepare()
     const loadMs = Math.round(performance.now() - started)
 

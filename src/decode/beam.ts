@@ -132,10 +132,15 @@ function reorder(model: Model, cache: Cache, rows: readonly number[]): Promise<C
 }
 
 /** The best continuations of a prompt, best first, one for each beam. */
-export async function beamSearch(model: Model, prompt: readonly number[], options: BeamOptions): Promise<Beam[]> {
+export async function beamSearch(
+  model: Model,
+  prompt: readonly number[],
+  options: BeamOptions,
+): Promise<Beam[]> {
   const { beams, groups = 1, diversityPenalty = 0, lengthPenalty = 1, earlyStopping = false } = options
   const { maxTokens = 64, ends = [], signal } = options
-  if (!Number.isInteger(beams) || beams < 1) throw new RangeError(`beams must be a positive integer, got ${beams}`)
+  if (!Number.isInteger(beams) || beams < 1)
+    throw new RangeError(`beams must be a positive integer, got ${beams}`)
   if (!Number.isInteger(groups) || groups < 1 || beams % groups !== 0)
     throw new RangeError(`beamGroups must divide the ${beams} beams, got ${groups}`)
   if (groups === 1 && diversityPenalty !== 0)
@@ -152,7 +157,12 @@ export async function beamSearch(model: Model, prompt: readonly number[], option
     signal?.throwIfAborted()
     const time = fresh[0]!.length
     const same = (value: number): Tensor => tensor(new Int32Array(beams).fill(value))
-    const step = await model.step({ tokens: model.rows(fresh), cache, lengths: same(length), at: same(time - 1) })
+    const step = await model.step({
+      tokens: model.rows(fresh),
+      cache,
+      lengths: same(length),
+      at: same(time - 1),
+    })
     cache = step.cache
     length += time
     const logits = step.logits.data as Float32Array

@@ -2,8 +2,9 @@
 import { random, tensor } from '../array/index.ts'
 import type { Model, TapOptions } from '../model/index.ts'
 import type { DecodeStream, Tokenizer } from '../text/index.ts'
+import { beamSearch } from './beam.ts'
 import { argMax, draw, logSumExp, mostLikely, type TokenLogprob } from './logits.ts'
-import { type GenerateOptions, type Generation, parseOptions, rulesOf } from './options.ts'
+import { checkBeams, type GenerateOptions, type Generation, parseOptions, rulesOf } from './options.ts'
 import type { Rule } from './rule.ts'
 import { scoreTokens } from './score.ts'
 import { StopTexts } from './stop.ts'
@@ -133,12 +134,22 @@ export async function* generate(
   const asked = prompts.flatMap((prompt) => new Array<Prompt>(settings.samples).fill(prompt))
   const rows = asked.map(
     (prompt, i) =>
-      new Row(promptTokens(model, prompt), settings, asked.length === 1 ? seed : random.fold(seed, i), tokenizer, [
-        ...rulesOf(settings, tokenizer),
-        ...(context.rules ?? []),
-      ]),
+      new Row(
+        promptTokens(model, prompt),
+        settings,
+        asked.length === 1 ? seed : random.fold(seed, i),
+        tokenizer,
+        [...rulesOf(settings, tokenizer), ...(context.rules ?? [])],
+      ),
   )
   if (rows.length === 0) return
+  checkBeams(settings)
+  if (settings.beams > 1) {
+    if (context.rules?.length || context.edit)
+      throw new Error('beam search takes neither rules nor edits yet')
+    for (const [i, row] of rows.entries()) yield* searched(model, row, i, settings, ends, context.signal)
+    return
+  }
   const longest = Math.max(...rows.map(({ tokens }) => tokens.length))
   if (longest > model.context)
     throw new RangeError(`a prompt of ${longest} tokens; the model was made for ${model.context}`)
@@ -191,6 +202,25 @@ export async function* generate(
   }
 }
 
+/** The best text of a beam search, as events. */
+async function* searched(
+  model: Model,
+  row: Row,
+  index: number,
+  settings: Generation,
+  ends: ReadonlySet<number>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<GenerateEvent, void, void> {
+  const { beams, beamGroups: groups, diversityPenalty, lengthPenalty, earlyStopping, maxTokens } = settings
+  const [best] = await beamSearch(model, row.tokens, {
+    ...{ beams, groups, diversityPenalty, lengthPenalty, earlyStopping, maxTokens, ends: [...ends] },
+    ...(signal && { signal }),
+  })
+  for (const token of best!.tokens) if (!ends.has(token)) yield { row: index, token, text: row.accept(token) }
+  const stopped = ends.has(best!.tokens.at(-1)!)
+  yield { row: index, text: row.rest(), finish: stopped ? 'stop' : 'length' }
+}
+
 export interface Completion {
   readonly text: string
   /** Generated tokens; a stop token is not among them. */
@@ -210,15 +240,17 @@ export async function complete(
   context: Context = {},
 ): Promise<Completion[]> {
   const { samples } = parseOptions(options)
-  const results = prompts.flatMap((prompt) => new Array<Prompt>(samples).fill(prompt)).map((prompt) => ({
-    text: '',
-    tokens: [] as number[],
-    finish: 'length' as FinishReason,
-    promptTokens: promptTokens(model, prompt),
-    ...(options.logprobs !== undefined && {
-      logprobs: [] as (TokenLogprob & { top: readonly TokenLogprob[] })[],
-    }),
-  }))
+  const results = prompts
+    .flatMap((prompt) => new Array<Prompt>(samples).fill(prompt))
+    .map((prompt) => ({
+      text: '',
+      tokens: [] as number[],
+      finish: 'length' as FinishReason,
+      promptTokens: promptTokens(model, prompt),
+      ...(options.logprobs !== undefined && {
+        logprobs: [] as (TokenLogprob & { top: readonly TokenLogprob[] })[],
+      }),
+    }))
   for await (const event of generate(model, prompts, options, context)) {
     const result = results[event.row]!
     result.text += event.text

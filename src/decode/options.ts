@@ -61,15 +61,24 @@ export const generateSchema = z.strictObject({
     .describe('Text over which no repetition reaches'),
   xtcProbability: z.number().min(0).max(1).default(0).describe('How often the top choices are excluded'),
   xtcThreshold: z.number().min(0).max(1).default(0.1).describe('The probability that makes a top choice'),
-  mirostat: z
-    .int()
-    .min(0)
-    .max(2)
-    .default(0)
-    .describe('1 or 2: hold the surprise of tokens near a target'),
+  mirostat: z.int().min(0).max(2).default(0).describe('1 or 2: hold the surprise of tokens near a target'),
   mirostatTau: z.number().positive().default(5).describe('That target, in bits'),
   mirostatEta: z.number().positive().default(0.1).describe('How fast it is approached'),
   samples: z.int().positive().max(1024).default(1).describe('Continuations of each prompt'),
+  beams: z
+    .int()
+    .positive()
+    .max(256)
+    .default(1)
+    .describe('Search for the most likely text with this many beams'),
+  beamGroups: z.int().positive().default(1).describe('Groups of beams that avoid what the others say'),
+  diversityPenalty: z
+    .number()
+    .nonnegative()
+    .default(0)
+    .describe('Cost of a token that another group has chosen'),
+  lengthPenalty: z.number().default(1).describe('Above 0 favours long texts, below 0 short ones'),
+  earlyStopping: z.boolean().default(false).describe('End the search with as many texts as beams'),
   stop: z.array(z.string().min(1)).default([]).describe('Generation ends before this text would appear'),
   stopTokens: z
     .array(z.int().nonnegative())
@@ -99,8 +108,52 @@ export function parseOptions(options: GenerateOptions): Generation {
   throw new Error(`generation options: ${issues.join('; ')}`)
 }
 
+/** What beam search does not take, with the value that leaves it alone. */
+const unlikeBeams = {
+  temperature: 0,
+  repetitionPenalty: 1,
+  presencePenalty: 0,
+  frequencyPenalty: 0,
+  logitBias: undefined,
+  dryMultiplier: 0,
+  topK: undefined,
+  topP: 1,
+  minP: 0,
+  typicalP: 1,
+  topNSigma: undefined,
+  xtcProbability: 0,
+  mirostat: 0,
+  samples: 1,
+  logprobs: undefined,
+} as const
+
+/** Throws for options that beam search does not take, or that need it. */
+export function checkBeams(options: Generation): void {
+  if (options.beams === 1) {
+    const lone = (['beamGroups', 'diversityPenalty', 'lengthPenalty', 'earlyStopping'] as const).find(
+      (key) => options[key] !== generateSchema.shape[key].parse(undefined),
+    )
+    if (lone) throw new Error(`generation options: ${lone} needs beams above 1`)
+    return
+  }
+  for (const [key, off] of Object.entries(unlikeBeams))
+    if (options[key as keyof typeof unlikeBeams] !== off)
+      throw new Error(
+        `generation options: beam search does not take ${key} ${JSON.stringify(options[key as keyof typeof unlikeBeams])}` +
+          (key === 'temperature' ? '; give temperature 0' : ''),
+      )
+  if (options.stop.length > 0) throw new Error('generation options: beam search does not take stop texts')
+}
+
 /** Options that sampling alone uses, and what each is when it does nothing. */
-const sampling = { topK: undefined, topP: 1, minP: 0, typicalP: 1, topNSigma: undefined, xtcProbability: 0 } as const
+const sampling = {
+  topK: undefined,
+  topP: 1,
+  minP: 0,
+  typicalP: 1,
+  topNSigma: undefined,
+  xtcProbability: 0,
+} as const
 
 /**
  * The rules that options stand for, for one row: bias and penalties, temperature, then what cuts the tail, in the
@@ -119,8 +172,7 @@ export function rulesOf(options: Generation, tokenizer?: Tokenizer): Rule[] {
   if (mirostat !== 0) {
     const cut = Object.entries(sampling).find(([key, off]) => options[key as keyof typeof sampling] !== off)
     if (cut) throw new Error(`generation options: mirostat replaces ${cut[0]}; give one of them`)
-    if (options.temperature === 0)
-      throw new Error('generation options: mirostat needs a temperature above 0')
+    if (options.temperature === 0) throw new Error('generation options: mirostat needs a temperature above 0')
   }
   // Greedy decoding takes the largest logit, which the rules below never remove, but for XTC.
   if (options.temperature === 0) {

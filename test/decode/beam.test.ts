@@ -23,14 +23,17 @@ const engine = new Engine(nodeRuntime({ threads: 1 }))
 afterAll(() => engine.dispose())
 const model = Model.open(fixture(folder), engine)
 
-it.each(cases.map((entry, i) => [i, entry] as const))('finds the beams that transformers finds (%i)', async (_, entry) => {
-  const { prompt, sequences, scores, ...options } = entry
-  const found = await beamSearch(model, prompt, { ...options, maxTokens: 12 })
-  expect(found.map(({ tokens }) => tokens)).toEqual(sequences)
-  found.forEach(({ score }, i) => {
-    expect(score).toBeCloseTo(scores[i]!, 3)
-  })
-})
+it.each(cases.map((entry, i) => [i, entry] as const))(
+  'finds the beams that transformers finds (%i)',
+  async (_, entry) => {
+    const { prompt, sequences, scores, ...options } = entry
+    const found = await beamSearch(model, prompt, { ...options, maxTokens: 12 })
+    expect(found.map(({ tokens }) => tokens)).toEqual(sequences)
+    found.forEach(({ score }, i) => {
+      expect(score).toBeCloseTo(scores[i]!, 3)
+    })
+  },
+)
 
 describe('what must hold', () => {
   const prompt = [7, 20, 33, 46, 59]
@@ -49,7 +52,12 @@ describe('what must hold', () => {
   })
 
   it('a penalty makes groups differ, from the first token on', async () => {
-    const groups = await beamSearch(model, prompt, { beams: 3, groups: 3, diversityPenalty: 100, maxTokens: 6 })
+    const groups = await beamSearch(model, prompt, {
+      beams: 3,
+      groups: 3,
+      diversityPenalty: 100,
+      maxTokens: 6,
+    })
     for (let t = 0; t < 6; t++) expect(new Set(groups.map(({ tokens }) => tokens[t])).size).toBe(3)
   })
 

@@ -94,5 +94,7 @@ it.each([
 
 it('names a token that the model does not have', () => {
   const rule = rules.logitBias({ 99: 1 })
-  expect(() => rule(new Float32Array(4), { tokens: [0], promptLength: 1, random: () => 0 })).toThrow(/token 99/)
+  expect(() => rule(new Float32Array(4), { tokens: [0], promptLength: 1, random: () => 0 })).toThrow(
+    /token 99/,
+  )
 })

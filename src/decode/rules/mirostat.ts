@@ -27,7 +27,8 @@ class Limit {
 
   /** Learns which token was drawn in the step before. */
   follow({ tokens }: RuleContext): void {
-    if (this.#left) this.mu -= this.#options.eta * (-Math.log2(this.#left[tokens.at(-1)!]!) - this.#options.tau)
+    if (this.#left)
+      this.mu -= this.#options.eta * (-Math.log2(this.#left[tokens.at(-1)!]!) - this.#options.tau)
   }
 
   remember(logits: Float32Array): void {

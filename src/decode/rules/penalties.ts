@@ -62,7 +62,11 @@ export const dry =
     for (let i = 0; i < last; i++) {
       if (tokens[i] !== tokens[last]) continue
       let length = 1
-      while (length <= i && tokens[i - length] === tokens[last - length] && !breakers.has(tokens[i - length]!))
+      while (
+        length <= i &&
+        tokens[i - length] === tokens[last - length] &&
+        !breakers.has(tokens[i - length]!)
+      )
         length++
       const next = tokens[i + 1]!
       lengths.set(next, Math.max(length, lengths.get(next) ?? 0))
