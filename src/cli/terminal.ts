@@ -18,7 +18,9 @@ let passing = false
 /** Shows what is going on, on a terminal only and until something else is written. */
 export function status(text: string): void {
   if (!process.stderr.isTTY) return
-  process.stderr.write(`\r\x1b[K${dim(text, process.stderr)}`)
+  // A line that wraps could not be taken back.
+  const line = text.slice(0, (process.stderr.columns || 80) - 1)
+  process.stderr.write(`\r\x1b[K${dim(line, process.stderr)}`)
   passing = true
 }
 
@@ -174,6 +176,11 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
     process.off('SIGINT', stop)
     whenGone.delete(stop)
   }
+}
+
+/** Work that Ctrl-C has stopped, and that has no result. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted'
 }
 
 /** The exit code of work that a signal may have stopped: 130 is Ctrl-C, as shells report it. */
