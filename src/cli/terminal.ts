@@ -15,12 +15,13 @@ let readerGone = false
 /** Whether a line that will go away again is shown. */
 let passing = false
 
+/** Characters that a status may have: a line that wraps could not be taken back. */
+export const lineWidth = (): number => (process.stderr.columns || 80) - 1
+
 /** Shows what is going on, on a terminal only and until something else is written. */
 export function status(text: string): void {
   if (!process.stderr.isTTY) return
-  // A line that wraps could not be taken back.
-  const line = text.slice(0, (process.stderr.columns || 80) - 1)
-  process.stderr.write(`\r\x1b[K${dim(line, process.stderr)}`)
+  process.stderr.write(`\r\x1b[K${dim(text.slice(0, lineWidth()), process.stderr)}`)
   passing = true
 }
 

@@ -1,7 +1,7 @@
-/** How far a download is: `org/name [=======>     ]  58 %, 1.2 of 2.1 GB, 31 MB/s, 29 s left`. */
-import { bytes, status } from './terminal.ts'
+/** How far a download is: `org/name: 58 %, 1.2 GB of 2.1 GB, 31 MB/s, 29 s left [======    ]`. */
+import { bytes, lineWidth, status } from './terminal.ts'
 
-const width = 20
+const [narrowest, widest] = [5, 30]
 /** The rate is that of the last seconds: networks change their mind. */
 const windowMs = 5000
 /** Faster than this nobody reads. */
@@ -23,21 +23,21 @@ export class TransferBar {
     const now = this.#now()
     if (now - this.#drawn < redrawMs && done < total) return
     this.#drawn = now
-    status(this.text(done, total))
+    status(this.text(done, total, lineWidth()))
   }
 
-  text(done: number, total: number): string {
+  /** Figures first: a bar is what there is still room for. */
+  text(done: number, total: number, columns: number): string {
     const now = this.#now()
     this.#seen.push([now, done])
     while (this.#seen.length > 1 && now - this.#seen[0]![0] > windowMs) this.#seen.shift()
     const [since, before] = this.#seen[0]!
     const rate = now > since ? (1000 * (done - before)) / (now - since) : 0
     const share = total === 0 ? 1 : done / total
-    const filled = Math.floor(share * width)
-    const bar = `${'='.repeat(filled)}${filled < width ? '>' : ''}`.padEnd(width)
-    const percent = `${Math.floor(100 * share)}`.padStart(3)
     const speed = rate > 0 ? `, ${bytes(rate)}/s, ${duration((total - done) / rate)} left` : ''
-    return `${this.#label} [${bar}] ${percent} %, ${bytes(done)} of ${bytes(total)}${speed}`
+    const figures = `${this.#label}: ${Math.floor(100 * share)} %, ${bytes(done)} of ${bytes(total)}${speed}`
+    const width = Math.min(widest, columns - figures.length - ' []'.length)
+    return width < narrowest ? figures : `${figures} [${'='.repeat(share * width).padEnd(width)}]`
   }
 }
 

@@ -45,7 +45,7 @@ export function fileError(file: string, offset: number, error: unknown): FileErr
 }
 
 /** The result of a call to the operating system, whose errors become FileErrors. */
-function system<T>(file: string, offset: number, call: () => T): T {
+export function system<T>(file: string, offset: number, call: () => T): T {
   try {
     return call()
   } catch (error) {
@@ -56,7 +56,12 @@ function system<T>(file: string, offset: number, call: () => T): T {
 /** Size and kind of what lies at a path; FileError if there is nothing. */
 export function stat(path: string): Stats {
   if (isDangling(path))
-    throw new FileError(path, 0, 'is a link to a file that is not there', 'Its download was not completed')
+    throw new FileError(
+      path,
+      0,
+      'is a link to a file that is not there',
+      'Its download did not end: glossa pull brings the rest',
+    )
   return system(path, 0, () => statSync(path))
 }
 

@@ -7,15 +7,16 @@ import { finish, glossa, llamaTiny, type Result, start } from './glossa.ts'
 
 const tokens = ['--tokens', '3,17,42', '-n', '5', '--temp', '0']
 const repo = 'someone/tiny'
-const files = Object.fromEntries(
-  ['config.json', 'model.safetensors'].map((name) => [name, readFileSync(join(llamaTiny, name))]),
-)
+const starter = 'models/starter'
+const read = (folder: string) => (name: string) => [name, readFileSync(join(folder, name))]
+const files = Object.fromEntries(['config.json', 'model.safetensors'].map(read(llamaTiny)))
 
 let server: HubServer
 let cache: string
 beforeAll(async () => {
   server = await HubServer.start()
   server.commit(repo, files)
+  server.commit('someone/starter', Object.fromEntries(readdirSync(starter).map(read(starter))))
   server.commit('someone/pickle', { 'pytorch_model.bin': Buffer.from('PK') })
 })
 afterAll(() => server[Symbol.asyncDispose]())
@@ -97,6 +98,13 @@ describe('ids where paths go', () => {
     ])
       expect(await run(args, { HF_HUB_OFFLINE: '1' })).toMatchObject({ code: 0 })
     expect(server.asked).toEqual([])
+  })
+
+  it('with its tokenizer', async () => {
+    const prompt = ['-p', 'Once upon a time', '-n', '8', '--temp', '0']
+    const { stdout } = await glossa('generate', '-m', starter, ...prompt)
+    expect(stdout).toMatch(/^Once upon a time\S* \w+/)
+    expect(await run(['generate', '-m', 'someone/starter', ...prompt])).toMatchObject({ stdout, code: 0 })
   })
 
   it('a path that exists wins', async () => {

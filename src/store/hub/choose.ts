@@ -31,7 +31,7 @@ export interface Choice {
 export function chooseFiles(repo: string, paths: readonly string[], { quant, file }: Choice): string[] {
   if (file !== undefined) {
     if (!paths.includes(file)) throw new HubError(`${repo} has no file '${file}'. ${known(paths)}`)
-    if (!isSafe(file)) throw new HubError(`${repo}: '${file}' is not a name that a file can have here`)
+    if (!isSafe(file)) throw unsafe(repo, file)
     return [file]
   }
   if (quant !== undefined) return [chooseGguf(repo, paths, quant)]
@@ -50,21 +50,19 @@ export function chooseFiles(repo: string, paths: readonly string[], { quant, fil
 export function chooseGguf(repo: string, paths: readonly string[], quant?: string): string {
   const all = paths.filter(isGguf)
   const fits = all.filter((path) => quant === undefined || parts(path).includes(parts(quant)))
-  const [only, ...others] = fits
+  const [only, ...others] = fits.filter((path) => !isSplit(path))
+  if (only === undefined && fits.length > 0)
+    throw new HubError(`${repo}: ${fits[0]} is a part of a split file, which glossa does not read: join them`)
   if (only === undefined || others.length > 0) {
-    const names = all.slice(0, 40).join(', ') || 'none'
-    const what =
-      quant === undefined ? `several .gguf files` : `${fits.length || 'no'} .gguf files for '${quant}'`
+    const which = quant === undefined ? '' : ` with '${quant}' in the name`
     const way = `name one: ${repo}:Q4_0, or glossa pull ${repo} --file NAME`
-    throw new HubError(`${repo} has ${what}: ${way}. There are: ${names}`)
+    throw new HubError(`${repo} has ${only ? 'several' : 'no'} .gguf files${which}; ${way}. ${known(all)}`)
   }
-  if (!isSafe(only)) throw new HubError(`${repo}: '${only}' is not a name that a file can have here`)
-  if (/-\d{5}-of-\d{5}\.gguf$/.test(only))
-    throw new HubError(
-      `${repo}: ${only} is one part of a split file, which glossa does not read: join them first`,
-    )
+  if (!isSafe(only)) throw unsafe(repo, only)
   return only
 }
+
+const isSplit = (path: string): boolean => /-\d{5}-of-\d{5}\.gguf$/i.test(path)
 
 // Projectors for images are no models for text.
 export const isGguf = (path: string): boolean => /\.gguf$/i.test(path) && !/mmproj/i.test(path)
@@ -77,8 +75,11 @@ const parts = (text: string): string =>
 const isSafe = (path: string): boolean =>
   path.split('/').every((part) => /^[^\\:\p{Cc}]{1,240}$/u.test(part) && part !== '.' && part !== '..')
 
+const unsafe = (repo: string, path: string): HubError =>
+  new HubError(`${repo}: '${path}' is not a name that a file can have here`)
+
 const known = (paths: readonly string[]): string =>
-  `There are: ${paths.slice(0, 40).join(', ')}${paths.length > 40 ? ', ...' : ''}`
+  `There are: ${paths.slice(0, 40).join(', ') || 'none'}${paths.length > 40 ? ', ...' : ''}`
 
 function pickled(repo: string, file: string): HubError {
   const folder = repo.replace(/^.*\//, '')

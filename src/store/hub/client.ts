@@ -57,10 +57,15 @@ export class HubClient {
     this.#signal = signal
   }
 
+  /** Attempts something until it succeeds, or fails for good: `persist` with the client's patience. */
+  persist<T>(attempt: () => Promise<T>, progress?: () => number): Promise<T> {
+    return persist(attempt, { retryMs: this.#settings.retryMs, signal: this.#signal, progress })
+  }
+
   /** Resolves a revision to its commit, and lists the files. */
   list(repo: string, revision: string): Promise<Listing> {
     const about = { repo, revision }
-    return this.#persist(async () => {
+    return this.persist(async () => {
       using watchdog = new Watchdog(this.#settings.answerMs, this.#signal)
       const path = `api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`
       const response = await this.#fetch(path, { signal: watchdog.signal })
@@ -118,7 +123,7 @@ export class HubClient {
 
   /** Size and etag from the headers. Those of a large file come with the redirect to where it lies. */
   #head(repo: string, commit: string, path: string): Promise<Omit<RemoteFile, 'path'>> {
-    return this.#persist(async () => {
+    return this.persist(async () => {
       using watchdog = new Watchdog(this.#settings.answerMs, this.#signal)
       const options = { method: 'HEAD', signal: watchdog.signal }
       const url = filePath(repo, commit, path)
@@ -173,10 +178,6 @@ export class HubClient {
   #notTheHub(reason: string): HubError {
     const ways = 'is HF_ENDPOINT right, or a proxy in between?'
     return new HubError(`${this.#settings.endpoint} does not answer as the hub does (${reason}): ${ways}`)
-  }
-
-  #persist<T>(attempt: () => Promise<T>): Promise<T> {
-    return persist(attempt, { retryMs: this.#settings.retryMs, signal: this.#signal })
   }
 }
 

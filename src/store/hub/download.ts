@@ -2,32 +2,27 @@
 import type { HubClient, Listing, RemoteFile } from './client.ts'
 import { HubError } from './errors.ts'
 import { PartialBlob } from './partialBlob.ts'
-import { persist } from './retry.ts'
 
-export interface DownloadOptions {
-  readonly retryMs: number
-  readonly signal?: AbortSignal | undefined
-  /** Called with the bytes that the file has so far. */
-  readonly onSize: (size: number) => void
-}
-
-/** Downloads a file to `blob`. A part that is there already is not fetched again. */
+/**
+ * Downloads a file to `blob`. A part that is there already is not fetched again. `onSize` is called with the
+ * bytes that the file has so far.
+ */
 export async function download(
   client: HubClient,
   listing: Listing,
   file: RemoteFile,
   blob: string,
-  options: DownloadOptions,
+  onSize: (size: number) => void,
 ): Promise<void> {
   const partial = await PartialBlob.claim(blob, file)
   try {
     const inherited = partial.size > 0
-    await complete(client, listing, file, partial, options)
+    await complete(client, listing, partial, onSize)
     let whole = partial.isWhole()
     if (!whole && inherited) {
       // A machine that lost its power may have left zeros.
       await partial.restart()
-      await complete(client, listing, file, partial, options)
+      await complete(client, listing, partial, onSize)
       whole = partial.isWhole()
     }
     if (!whole) {
@@ -46,24 +41,22 @@ export async function download(
 function complete(
   client: HubClient,
   listing: Listing,
-  file: RemoteFile,
   partial: PartialBlob,
-  { onSize, ...patience }: DownloadOptions,
+  onSize: (size: number) => void,
 ): Promise<void> {
+  const { path, size } = partial.file
   onSize(partial.size)
   const attempt = async (): Promise<void> => {
-    if (partial.size === file.size) return
-    for await (const { at, bytes } of client.read(listing, file.path, partial.size)) {
+    if (partial.size === size) return
+    for await (const { at, bytes } of client.read(listing, path, partial.size)) {
       if (at !== partial.size) await partial.restart()
-      if (partial.size + bytes.length > file.size)
-        throw new HubError(`${file.path} of ${listing.repo} is longer than the ${file.size} bytes announced`)
+      if (partial.size + bytes.length > size)
+        throw new HubError(`${path} of ${listing.repo} is longer than the ${size} bytes announced`)
       await partial.append(bytes)
       onSize(partial.size)
     }
-    if (partial.size < file.size)
-      throw new HubError(`${file.path} of ${listing.repo} was cut off at byte ${partial.size}`, {
-        passing: true,
-      })
+    if (partial.size < size)
+      throw new HubError(`${path} of ${listing.repo} was cut off at byte ${partial.size}`, { passing: true })
   }
-  return persist(attempt, { ...patience, progress: () => partial.size })
+  return client.persist(attempt, () => partial.size)
 }

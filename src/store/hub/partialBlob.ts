@@ -4,7 +4,7 @@
  * succeeds for one of two that try; the other begins its own. What a killed process has left is taken over too.
  */
 import { createHash, type Hash, randomBytes } from 'node:crypto'
-import { createReadStream, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { createReadStream, existsSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { basename, dirname, join } from 'node:path'
@@ -14,17 +14,17 @@ import type { RemoteFile } from './client.ts'
 export class PartialBlob {
   /** Bytes that it has: the first ones of the file. */
   size = 0
+  readonly file: RemoteFile
   readonly #blob: string
   readonly #path: string
   readonly #handle: FileHandle
-  readonly #file: RemoteFile
   #hash: Hash | undefined
 
   private constructor(blob: string, path: string, handle: FileHandle, file: RemoteFile) {
     this.#blob = blob
     this.#path = path
     this.#handle = handle
-    this.#file = file
+    this.file = file
     this.#hash = hashOf(file)
   }
 
@@ -58,14 +58,14 @@ export class PartialBlob {
 
   async restart(): Promise<void> {
     await this.#system(() => this.#handle.truncate(0))
-    this.#hash = hashOf(this.#file)
+    this.#hash = hashOf(this.file)
     this.size = 0
   }
 
   /** Whether all bytes are there and are those that the etag names. Asked once. */
   isWhole(): boolean {
-    if (this.size !== this.#file.size) return false
-    return this.#hash === undefined || this.#hash.digest('hex') === this.#file.etag
+    if (this.size !== this.file.size) return false
+    return this.#hash === undefined || this.#hash.digest('hex') === this.file.etag
   }
 
   /** Makes it the blob: on the disk first, then under its name. */
@@ -75,10 +75,10 @@ export class PartialBlob {
     await this.#system(async () => renameSync(this.#path, this.#blob))
   }
 
-  /** Leaves what there is for the next run. */
+  /** Leaves what there is for the next run, unless another process has got all. */
   async release(): Promise<void> {
     await this.#handle.close()
-    if (this.size > 0) moved(this.#path, `${this.#blob}.incomplete`)
+    if (this.size > 0 && !existsSync(this.#blob)) moved(this.#path, `${this.#blob}.incomplete`)
     else rmSync(this.#path, { force: true })
   }
 

@@ -48,14 +48,7 @@ export async function pull(
     signal?.throwIfAborted()
     const client = new HubClient(settings, stop.signal)
     const listing = await client.list(repo, revision)
-    const task: Task = {
-      client,
-      listing,
-      cache: new RepoCache(repo, settings),
-      stop,
-      retryMs: settings.retryMs,
-    }
-    task.cache.tag()
+    const task: Task = { client, listing, cache: new RepoCache(repo, settings), stop }
     const paths = listing.files.map(({ path }) => path)
     const files = await describe(task, chooseFiles(repo, paths, { quant, file }))
     const fetched: RemoteFile[] = []
@@ -76,10 +69,10 @@ interface Task {
   readonly listing: Listing
   readonly cache: RepoCache
   readonly stop: AbortController
-  readonly retryMs: number
 }
 
-function describe({ client, listing }: Task, paths: readonly string[]): Promise<RemoteFile[]> {
+/** Sizes and etags of files. */
+async function describe({ client, listing }: Task, paths: readonly string[]): Promise<RemoteFile[]> {
   const listed = new Map(listing.files.map((file) => [file.path, file]))
   return Promise.all(
     paths.map((path) => {
@@ -100,7 +93,7 @@ const connections = 4
 
 /** Fetches the blobs that are not there, and gives their files. */
 async function fetchAbsent(
-  { client, listing, cache, stop, retryMs }: Task,
+  { client, listing, cache, stop }: Task,
   files: readonly RemoteFile[],
   onProgress: (done: number, total: number) => void,
 ): Promise<RemoteFile[]> {
@@ -112,12 +105,10 @@ async function fetchAbsent(
     for (const file of queue) {
       const onSize = (size: number): void => {
         sizes.set(file.path, size)
-        onProgress(
-          [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0),
-          total,
-        )
+        const done = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0)
+        onProgress(done, total)
       }
-      await download(client, listing, file, cache.blob(file), { retryMs, signal: stop.signal, onSize })
+      await download(client, listing, file, cache.blob(file), onSize)
     }
   }
   const guarded = (): Promise<void> => connection().catch((error) => stop.abort(error))
@@ -126,15 +117,19 @@ async function fetchAbsent(
   return absent
 }
 
-/** Makes the snapshot of blobs, and gives the path to open it by. */
+/** Makes the snapshot of blobs, and gives the path to open it by. A cache that has all may be read-only. */
 function enter({ cache, listing }: Task, revision: string, files: readonly RemoteFile[]): { path: string } {
   const { commit } = listing
-  const folder = cache.snapshot(commit)
-  for (const file of files) if (!cache.has(commit, file)) cache.link(commit, file)
-  cache.dropCopied(commit, files)
+  const absent = files.filter((file) => !cache.has(commit, file))
+  for (const file of absent) cache.link(commit, file)
+  cache.dropCopied(commit, absent)
   cache.setCommit(revision, commit)
-  const listed = new Set(listing.files.map(({ path }) => path))
-  for (const path of sideFiles) if (!listed.has(path)) cache.setMissing(commit, path)
+  if (absent.length > 0) {
+    const listed = new Set(listing.files.map(({ path }) => path))
+    for (const path of sideFiles) if (!listed.has(path)) cache.setMissing(commit, path)
+    cache.tag()
+  }
+  const folder = cache.snapshot(commit)
   const gguf = files.length === 1 && isGguf(files[0]!.path)
   return { path: gguf ? join(folder, files[0]!.path) : folder }
 }

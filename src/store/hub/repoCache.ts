@@ -25,7 +25,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { dirname, join, relative, sep } from 'node:path'
-import { fileError, writeAtomic } from '../file.ts'
+import { system, writeAtomic } from '../file.ts'
 import type { RemoteFile } from './client.ts'
 import { isCommit } from './reference.ts'
 import type { HubSettings } from './settings.ts'
@@ -96,10 +96,8 @@ export class RepoCache {
       const linked =
         (this.#settings.symlinks && succeeds(() => symlinkSync(relative(dirname(path), blob), temporary))) ||
         succeeds(() => linkSync(blob, temporary))
-      if (!linked) copyFileSync(blob, temporary)
-      renameSync(temporary, path)
-    } catch (error) {
-      throw fileError(path, 0, error)
+      if (!linked) system(path, 0, () => copyFileSync(blob, temporary))
+      system(path, 0, () => renameSync(temporary, path))
     } finally {
       rmSync(temporary, { force: true })
     }
@@ -116,13 +114,13 @@ export class RepoCache {
     const file = join(this.folder, '.no_exist', commit, path)
     if (existsSync(file)) return
     made(dirname(file))
-    writeFileSync(file, '')
+    system(file, 0, () => writeFileSync(file, ''))
   }
 
   /** Tells programs that make backups that everything here can be had again. */
   tag(): void {
     const file = join(made(this.#settings.cache), 'CACHEDIR.TAG')
-    if (!existsSync(file)) writeFileSync(file, tag)
+    if (!existsSync(file)) system(file, 0, () => writeFileSync(file, tag))
   }
 }
 
@@ -132,11 +130,12 @@ const tag = `Signature: 8a477f597d28d172789f06886806bc55
 `
 
 function made(folder: string): string {
-  mkdirSync(folder, { recursive: true })
+  system(folder, 0, () => mkdirSync(folder, { recursive: true }))
   return folder
 }
 
-const sizeOf = (path: string): number | undefined => statSync(path, { throwIfNoEntry: false })?.size
+const sizeOf = (path: string): number | undefined =>
+  system(path, 0, () => statSync(path, { throwIfNoEntry: false }))?.size
 
 /** Windows needs a right for links, and some file systems have none. */
 function succeeds(call: () => void): boolean {

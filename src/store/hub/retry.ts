@@ -11,7 +11,7 @@ export interface Patience {
   readonly retryMs: number
   readonly signal?: AbortSignal | undefined
   /** How far the attempts have come together: those that come further are not counted as failures. */
-  readonly progress?: () => number
+  readonly progress?: (() => number) | undefined
 }
 
 /** Attempts something until it succeeds or fails for a reason that will not pass. */
