@@ -73,6 +73,8 @@ export class PartialBlob {
     await this.#system(() => this.#handle.sync())
     await this.#handle.close()
     await this.#system(async () => renameSync(this.#path, this.#blob))
+    // What another process has left in the meantime is of no use any more.
+    rmSync(`${this.#blob}.incomplete`, { force: true })
   }
 
   /** Leaves what there is for the next run, unless another process has got all. */
