@@ -51,6 +51,21 @@ function namesAt(axes: Axes | undefined, path: readonly string[]): AxisNames | u
   return undefined
 }
 
+/** Every list of names with its place. */
+function listed(axes: Axes | undefined, path: readonly string[] = []): [path: string, names: AxisNames][] {
+  if (axes === undefined) return []
+  if (isNames(axes)) return [[path.join('.'), axes]]
+  return Object.entries(axes).flatMap(([key, inner]) => listed(inner as Axes | undefined, [...path, key]))
+}
+
+/** Throws for names of an argument that is not there: misspelt, they would be lost. */
+function checkAxes(axes: Axes | undefined, paths: readonly string[]): void {
+  const used = new Set(paths.map((path) => namesAt(axes, path.split('.'))))
+  for (const [path, names] of listed(axes))
+    if (names.length > 0 && !used.has(names))
+      throw new Error(`axes: there is no argument '${path}'; there are ${paths.slice(0, 8).join(', ')}`)
+}
+
 /** The type of an argument's leaf under the options' axis names. */
 function leafType(leaf: Tensor, path: string, options: JitOptions): LeafType {
   const names = namesAt(options.axes as Axes | undefined, path.split('.'))
@@ -78,6 +93,10 @@ export function trace<A extends readonly unknown[], R>(
     inputs.push({ name: path, tensor })
     return tensor
   }) as unknown as A
+  checkAxes(
+    options.axes as Axes | undefined,
+    inputs.map(({ name }) => name),
+  )
   const result = f(...traced)
   const outputs = leaves(result).map(([name, tensor]) => ({ name, tensor }))
   return { graph: { inputs, outputs, inPlace: pairs(inputs, outputs, options.inPlace ?? {}) }, result }

@@ -1,9 +1,9 @@
 /** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
-import { iota, scalar, size, type Tensor } from '../array/index.ts'
-import { attention, cacheMask, type LayerCache, type Place } from './parts/attention.ts'
+import { iota, size, type Tensor } from '../array/index.ts'
+import { attention, cacheMask, type LayerCache, type Place, visibility } from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
-import { addNorm, linear, lookUp, norm, project } from './parts/linear.ts'
-import type { RotaryTable } from './parts/position.ts'
+import { addNorm, linear, lookUp, norm, softcap } from './parts/linear.ts'
+import type { RotaryTables } from './parts/position.ts'
 import type { DecoderParams, DecoderSpec, Norm } from './spec.ts'
 import type { Taps } from './taps.ts'
 
@@ -31,13 +31,19 @@ export interface ForwardOutput {
 }
 
 /** Where tokens stand and what they may see. Computed once and shared by the layers. */
-function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTable | undefined): Place {
+function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTables | undefined): Place {
   const time = tokens.shape[1]!
+  const once = (make: (window: number | undefined) => Tensor): Place['mask'] => {
+    const made = new Map<number | undefined, Tensor>()
+    return (window) => {
+      if (!made.has(window)) made.set(window, make(window))
+      return made.get(window)!
+    }
+  }
   if (!past) {
     const positions = iota(time)
-    const visible = positions.lessEqual(positions.expandDims(-1))
-    const mask = visible.where(scalar(0), Number.NEGATIVE_INFINITY)
-    return { positions, composed: true, mask: () => mask, rotary }
+    const mask = once((window) => visibility(positions, time, window))
+    return { positions, composed: true, mask, rotary }
   }
   const { cache, lengths, composed = false } = past
   const positions = lengths.expandDims(-1).add(iota(time))
@@ -48,7 +54,7 @@ function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTable | undefined
     composed,
     last: end.sub(1),
     total: end.max(),
-    mask: () => cacheMask(positions, capacity),
+    mask: once((window) => cacheMask(positions, capacity, window)),
     rotary,
   }
 }
@@ -57,14 +63,18 @@ export function forward(
   spec: DecoderSpec,
   params: DecoderParams,
   input: ForwardInput,
-  rotary: RotaryTable | undefined,
+  rotary: RotaryTables | undefined,
   taps: Taps,
 ): ForwardOutput {
   const place = placeOf(input, rotary)
-  let residual = taps.at('hook_embed', lookUp(params.embed, input.tokens, spec.width))
-  if (params.positions) {
-    const table = params.positions
-    const learned = input.past ? table.gather(place.positions) : table.slice(0, 0, input.tokens.shape[1]!)
+  const embedded = lookUp(params.embed, input.tokens, spec.width)
+  let residual = taps.at(
+    'hook_embed',
+    spec.embedScale === undefined ? embedded : embedded.mul(spec.embedScale),
+  )
+  if (params.positions && spec.position.kind === 'learned') {
+    const { offset = 0 } = spec.position
+    const learned = params.positions.gather(offset === 0 ? place.positions : place.positions.add(offset))
     residual = residual.add(taps.at('hook_pos_embed', learned.broadcastTo(residual.shape)))
   }
 
@@ -76,7 +86,11 @@ export function forward(
     update = undefined
     for (const site of sites) residual = taps.at(site, residual)
   }
-  const normed = (params: Norm, ...sites: readonly string[]): Tensor => {
+  const normed = (params: Norm | undefined, ...sites: readonly string[]): Tensor => {
+    if (!params) {
+      settle(...sites)
+      return residual
+    }
     if (!update || sites.some((site) => taps.wants(site))) {
       settle(...sites)
       return norm(residual, params, spec.norm)
@@ -96,25 +110,39 @@ export function forward(
   let incoming: readonly string[] = []
   params.blocks.forEach((block, layer) => {
     const site = `blocks.${layer}`
-    const normal = normed(block.ln1, ...incoming, `${site}.hook_resid_pre`)
-    const attended = attention(
-      spec,
-      block.attn,
-      taps.at(`${site}.ln1.hook_normalized`, normal),
-      place,
-      input.past?.cache[layer],
-      taps,
-      site,
-    )
+    /** A norm that stands before or after a part, with its tap. */
+    const tapped = (name: string, value: Tensor): Tensor => taps.at(`${site}.${name}.hook_normalized`, value)
+    const after = (name: string, params: Norm | undefined, value: Tensor): Tensor =>
+      params ? tapped(name, norm(value, params, spec.norm)) : value
+    const before = normed(block.ln1, ...incoming, `${site}.hook_resid_pre`)
+    const first = block.ln1 ? tapped('ln1', before) : before
+    const attended = attention(spec, block.attn, first, place, input.past?.cache[layer], taps, layer)
     if (attended.cache) cache.push(attended.cache)
-    update = taps.at(`${site}.hook_attn_out`, attended.out)
+    let mixed = taps.at(`${site}.hook_attn_out`, after('ln1_post', block.ln1Post, attended.out))
     // After the last attention rows no longer meet: those whose logits nobody wants can stop here.
-    if (input.at && layer === spec.layers - 1 && !taps.wantsAfterAttention(site)) narrow(input.at)
-    const second = normed(block.ln2, `${site}.hook_resid_mid`)
-    update = taps.at(
+    const last = input.at && layer === spec.layers - 1 && !taps.wantsAfterAttention(site)
+    let second: Tensor
+    if (spec.parallel) {
+      if (last) {
+        mixed = rowsAt(mixed, input.at!)
+        narrow(input.at!)
+      }
+      second = block.ln2
+        ? tapped('ln2', norm(residual, block.ln2, spec.norm))
+        : last
+          ? rowsAt(first, input.at!)
+          : first
+    } else {
+      update = mixed
+      if (last) narrow(input.at!)
+      const value = normed(block.ln2, `${site}.hook_resid_mid`)
+      second = block.ln2 ? tapped('ln2', value) : value
+    }
+    const written = taps.at(
       `${site}.hook_mlp_out`,
-      ffn(spec, block.mlp, taps.at(`${site}.ln2.hook_normalized`, second), taps, site),
+      after('ln2_post', block.ln2Post, ffn(spec, block.mlp, second, taps, site)),
     )
+    update = spec.parallel ? mixed.add(written) : written
     incoming = [`${site}.hook_resid_post`]
   })
 
@@ -125,10 +153,9 @@ export function forward(
     narrow(input.at)
   }
   const final = taps.at('ln_final.hook_normalized', normed(params.lnFinal, ...incoming))
-  const logits = params.head
-    ? linear(final, params.head, spec.layout)
-    : project(final, params.embed, 'out-in')
-  return { logits: taps.at('logits', logits), ...(input.past && { cache }) }
+  // A head is a row for each token, whatever the layout of the blocks.
+  const logits = linear(final, params.head ?? { weight: params.embed }, 'out-in')
+  return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(input.past && { cache }) }
 }
 
 /** x [batch, T, width] at one position a row: [batch, 1, width]. */

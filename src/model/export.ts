@@ -6,7 +6,7 @@ import { exportGraph } from '../onnx/index.ts'
 import { writeAtomic } from '../store/file.ts'
 import { forward } from './decoder.ts'
 import type { Model } from './model.ts'
-import { rotaryTable } from './parts/position.ts'
+import { rotaryTables } from './parts/position.ts'
 import { Taps } from './taps.ts'
 
 export interface ExportModelOptions {
@@ -46,9 +46,7 @@ interface Signature {
  */
 function signature(model: Model, { read = [], cache = false }: ExportModelOptions): Signature {
   const { spec, params } = model
-  const { position, attention } = spec
-  const rotary =
-    position.kind === 'rotary' ? rotaryTable(position.base, attention.headSize, model.context) : undefined
+  const rotary = rotaryTables(spec, model.context)
   const sites = [...new Set([...(model.taps.read ?? []), ...read])]
   const taps = new Taps(spec, { read: sites, edit: model.taps.edit ?? {} })
   // In the order in which they were asked for.

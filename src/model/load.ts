@@ -13,6 +13,7 @@ import { type Checkpoint, openCheckpoint, readBytes, readFloats, type TensorEntr
 import { loadTokenizer, type Tokenizer, tokenizerFromGguf, tokenizerFromLlama2c } from '../text/index.ts'
 import type { DecoderNames, Described, Family } from './families/family.ts'
 import { familyOf } from './families/index.ts'
+import { parameterShapes } from './shapes.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
 
 export interface LoadedModel {
@@ -56,51 +57,13 @@ function tensorOf(entry: TensorEntry): Tensor {
   )
 }
 
-/** The shapes that a decoder's parameters must have. */
-export function parameterShapes(spec: DecoderSpec, names: DecoderNames): Map<string, Shape> {
-  const shapes = new Map<string, Shape>()
-  const { width, vocab, layout } = spec
-  const { heads, keyValueHeads, headSize } = spec.attention
-  const expect = (name: string | undefined, shape: Shape): void => {
-    if (name !== undefined) shapes.set(name, shape)
-  }
-  const matrix = (linear: { weight: unknown; bias?: unknown }, from: number, to: number): void => {
-    expect(linear.weight as string, layout === 'out-in' ? [to, from] : [from, to])
-    expect(linear.bias as string | undefined, [to])
-  }
-  const norm = (part: { weight: string; bias?: string | undefined }): void => {
-    expect(part.weight, [width])
-    expect(part.bias, [width])
-  }
-  expect(names.embed as string, [vocab, width])
-  expect(names.positions, [spec.context, width])
-  for (const block of names.blocks) {
-    norm(block.ln1)
-    norm(block.ln2)
-    const [all, some] = [heads * headSize, keyValueHeads * headSize]
-    if ('qkv' in block.attn) matrix(block.attn.qkv, width, all + 2 * some)
-    else {
-      matrix(block.attn.q, width, all)
-      matrix(block.attn.k, width, some)
-      matrix(block.attn.v, width, some)
-    }
-    matrix(block.attn.o, all, width)
-    const { hidden } = spec.ffn
-    if ('gateUp' in block.mlp) matrix(block.mlp.gateUp, width, 2 * hidden)
-    else {
-      if ('gate' in block.mlp) matrix(block.mlp.gate, width, hidden)
-      matrix(block.mlp.up, width, hidden)
-    }
-    matrix(block.mlp.down, hidden, width)
-  }
-  norm(names.lnFinal)
-  if (names.head) expect(names.head.weight as string, [vocab, width])
-  return shapes
-}
-
 /** Binds names to tensors. Missing, misshapen and unexpected tensors are one error that lists them. */
-function bind(checkpoint: Checkpoint, { spec, names, ignore }: Described): DecoderParams {
-  const shapes = parameterShapes(spec, names)
+export function bind(
+  checkpoint: Checkpoint,
+  shapes: ReadonlyMap<string, Shape>,
+  names: unknown,
+  ignore: ((name: string) => boolean) | undefined,
+): unknown {
   const problems: string[] = []
   for (const [name, shape] of shapes) {
     const entry = checkpoint.tensors.get(name)
@@ -115,7 +78,7 @@ function bind(checkpoint: Checkpoint, { spec, names, ignore }: Described): Decod
     const more = problems.length > 8 ? ` and ${problems.length - 8} more` : ''
     throw new Error(`${checkpoint.path}: the weights do not fit the configuration: ${shown}${more}`)
   }
-  return replaceNames(names, (name) => tensorOf(checkpoint.tensors.get(name)!)) as DecoderParams
+  return replaceNames(names, (name) => tensorOf(checkpoint.tensors.get(name)!))
 }
 
 /** The tree with a function of each name in its place. */
@@ -164,12 +127,18 @@ export function load(path: string): LoadedModel {
     family: family.id,
     spec: described.spec,
     names: described.names,
-    params: bind(checkpoint, described),
+    params: bind(
+      checkpoint,
+      parameterShapes(described.spec, described.names),
+      described.names,
+      described.ignore,
+    ) as DecoderParams,
     tokenizer: tokenizer(),
   }
 }
 
-function describeFiles(
+/** What the files beside a checkpoint say of it. */
+export function describeFiles(
   path: string,
   checkpoint: Checkpoint,
 ): { config: unknown; id: string; source: string; tokenizer: () => Tokenizer | undefined } {

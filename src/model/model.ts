@@ -4,7 +4,7 @@ import type { Engine } from '../onnx/index.ts'
 import type { Tokenizer } from '../text/index.ts'
 import { type Cache, forward } from './decoder.ts'
 import { load } from './load.ts'
-import { type RotaryTable, rotaryTable } from './parts/position.ts'
+import { type RotaryTables, rotaryTables } from './parts/position.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
 import { type TapOptions, Taps } from './taps.ts'
 
@@ -26,10 +26,7 @@ export interface StepOutput {
   readonly reads: Readonly<Record<string, Tensor>>
 }
 
-interface Program<A extends readonly unknown[], R> {
-  (...args: A): Promise<R>
-  prepare(...args: A): Promise<void>
-}
+type Program<A extends readonly unknown[], R> = Jitted<A, R>
 interface Programs {
   readonly forward: Program<[tokens: Tensor], Record<string, Tensor>>
   readonly step: Program<[StepInput], StepOutput>
@@ -56,6 +53,8 @@ export interface ModelParts {
 }
 
 const defaultContext = 32768
+/** Sets of reads and edits whose programs are kept, least recently used first out. */
+const keptPrograms = 32
 const cacheAxes: Axes = ['batch', null, 'capacity', null]
 const stepAxes: Axes = { tokens: ['batch', 'time'], cache: cacheAxes, lengths: ['batch'], at: ['batch'] }
 
@@ -70,9 +69,8 @@ export class Model {
   readonly context: number
   readonly taps: TapOptions
   readonly #prepack: boolean
-  readonly #rotary: RotaryTable | undefined
+  readonly #rotary: RotaryTables | undefined
   readonly #programs = new Map<string, Programs>()
-  readonly #compiled: Jitted<never, unknown>[] = []
 
   constructor(parts: ModelParts) {
     this.engine = parts.engine
@@ -84,10 +82,8 @@ export class Model {
     this.taps = parts.taps ?? {}
     this.#prepack = parts.prepack ?? true
     this.context = parts.context ?? Math.min(parts.spec.context, defaultContext)
-    const { position, attention } = parts.spec
-    if (position.kind === 'rotary')
-      this.#rotary = rotaryTable(position.base, attention.headSize, this.context)
-    else if (this.context > parts.spec.context)
+    this.#rotary = rotaryTables(parts.spec, this.context)
+    if (!this.#rotary && this.context > parts.spec.context)
       throw new RangeError(`context ${this.context}: the model has ${parts.spec.context} learned positions`)
   }
 
@@ -116,8 +112,19 @@ export class Model {
   async step(input: StepInput, taps: TapOptions = {}): Promise<StepOutput> {
     const { step, chunkStep } = this.programs(taps)
     const [batch, time] = input.tokens.sizes as [number, number]
+    this.#checkRoom(input)
     const goesOn = batch > 1 && time > 1 && (input.lengths.data as Int32Array).some((length) => length > 0)
     return (goesOn ? chunkStep : step)(input)
+  }
+
+  /** Throws where the new tokens would not fit: the operator's own message names neither. */
+  #checkRoom({ cache, lengths, tokens }: StepInput): void {
+    const [capacity, time] = [cache[0]!.keys.sizes[2]!, tokens.sizes[1]!]
+    const longest = (lengths.data as Int32Array).reduce((a, b) => Math.max(a, b), 0)
+    if (longest + time > capacity)
+      throw new RangeError(
+        `the cache has room for ${capacity} tokens: ${longest} are in it, and ${time} more do not fit`,
+      )
   }
 
   /** Compiles the program that generates, which otherwise happens at the first step. */
@@ -136,7 +143,11 @@ export class Model {
 
   /** Token rows as an i32 array; throws for rows of different lengths and ids outside the vocabulary. */
   rows(tokens: Tensor | readonly (readonly number[])[]): Tensor {
-    if (tokens instanceof Tensor) return tokens
+    if (tokens instanceof Tensor) {
+      for (const id of tokens.data) this.#check(Number(id))
+      this.#checkLength(tokens.sizes.at(-1)!)
+      return tokens
+    }
     const [first] = tokens
     if (!first || first.length === 0) throw new Error('there are no tokens')
     this.#checkLength(first.length)
@@ -165,11 +176,18 @@ export class Model {
     const merged = this.#merge(taps)
     const key = tapKey(merged)
     const known = this.#programs.get(key)
-    if (known) return known
+    // Newest last.
+    this.#programs.delete(key)
+    if (known) {
+      this.#programs.set(key, known)
+      return known
+    }
     // Unknown sites are reported here, before anything is compiled.
     new Taps(this.spec, merged)
     const made = this.#make(merged)
     this.#programs.set(key, made)
+    // Programs that nobody runs any more release their sessions when they are collected.
+    if (this.#programs.size > keptPrograms) this.#programs.delete(this.#programs.keys().next().value!)
     return made
   }
 
@@ -217,11 +235,8 @@ export class Model {
     f: (params: DecoderParams, ...args: A) => R,
   ): Program<A, R> {
     const options = { name, prepack: this.#prepack }
-    if (this.sealed) {
-      const jitted = this.engine.jit((...args: A) => f(this.params, ...args), { ...options, axes, inPlace })
-      this.#compiled.push(jitted as never)
-      return jitted
-    }
+    if (this.sealed)
+      return this.engine.jit((...args: A) => f(this.params, ...args), { ...options, axes, inPlace })
     // The parameters come first, so the other arguments move up by one.
     const shifted = Object.fromEntries(
       Object.entries(inPlace).map(([branch, path]) => [
@@ -230,20 +245,26 @@ export class Model {
       ]),
     )
     const jitted = this.engine.jit(f, { ...options, axes: [undefined, ...axes], inPlace: shifted })
-    this.#compiled.push(jitted as never)
-    return Object.assign((...args: A) => jitted(this.params, ...args), {
-      prepare: (...args: A) => jitted.prepare(this.params, ...args),
+    const program = (...args: A): Promise<R> => jitted(this.params, ...args)
+    return Object.defineProperties(program as Program<A, R>, {
+      prepare: { value: (...args: A) => jitted.prepare(this.params, ...args) },
+      compilations: { get: () => jitted.compilations },
+      dispose: { value: () => jitted.dispose() },
+      [Symbol.dispose]: { value: () => jitted.dispose() },
     })
   }
 
-  /** How many programs have been compiled. */
+  get #kept(): Jitted<never, unknown>[] {
+    return [...this.#programs.values()].flatMap((programs) => Object.values(programs))
+  }
+
+  /** How many programs are compiled and kept. */
   get compilations(): number {
-    return this.#compiled.reduce((sum, { compilations }) => sum + compilations, 0)
+    return this.#kept.reduce((sum, { compilations }) => sum + compilations, 0)
   }
 
   dispose(): void {
-    for (const program of this.#compiled) program.dispose()
-    this.#compiled.length = 0
+    for (const program of this.#kept) program.dispose()
     this.#programs.clear()
   }
 

@@ -2,7 +2,7 @@
 import { bytesPerElement, leaves, type Tensor, tensor } from '../array/index.ts'
 import { Model } from './model.ts'
 import { asRows, quantizeRows, stackRows } from './quantize.ts'
-import type { AttentionParams, DecoderParams, FfnParams, Linear, Matrix } from './spec.ts'
+import type { AttentionParams, DecoderParams, DenseParams, FfnParams, Linear, Matrix } from './spec.ts'
 import type { TapOptions } from './taps.ts'
 
 export type WeightFormat = 'f32' | 'int8' | 'int4'
@@ -60,25 +60,30 @@ function quantizeParams({ params, spec }: Model, bits: 4 | 8, block: number): De
     weight: round(stackRows(parts.map((part) => rowsOf(part)))),
     bias: joinBiases(parts),
   })
-  const attention = (part: AttentionParams): AttentionParams => ({
-    qkv: 'qkv' in part ? linear(part.qkv) : stacked([part.q, part.k, part.v]),
-    o: linear(part.o),
-  })
-  const ffn = (part: FfnParams): FfnParams => {
+  const attention = (part: AttentionParams): AttentionParams => {
+    const { o, qNorm, kNorm } = part
+    return {
+      qkv: 'qkv' in part ? linear(part.qkv) : stacked([part.q, part.k, part.v]),
+      o: linear(o),
+      qNorm,
+      kNorm,
+    }
+  }
+  const ffn = (part: FfnParams): FfnParams =>
+    // The router is small and decides much: it stays exact.
+    'router' in part
+      ? { router: { ...part.router, weight: rowsOf(part.router) }, experts: part.experts.map(dense) }
+      : dense(part)
+  const dense = (part: DenseParams): DenseParams => {
     const down = linear(part.down)
     if ('gateUp' in part) return { gateUp: linear(part.gateUp), down }
     return 'gate' in part ? { gateUp: stacked([part.gate, part.up]), down } : { up: linear(part.up), down }
   }
   return {
     ...params,
-    blocks: params.blocks.map(({ ln1, attn, ln2, mlp }) => ({
-      ln1,
-      attn: attention(attn),
-      ln2,
-      mlp: ffn(mlp),
-    })),
+    blocks: params.blocks.map((block) => ({ ...block, attn: attention(block.attn), mlp: ffn(block.mlp) })),
     // The embedding stays exact; a tied head is a rounded copy of it.
-    head: linear(params.head ?? { weight: params.embed }, params.head ? layout : 'out-in'),
+    head: linear(params.head ?? { weight: params.embed }, 'out-in'),
   }
 }
 

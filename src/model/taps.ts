@@ -27,12 +27,15 @@ const blockSites = {
   'attn.hook_pattern': 'batch H T keys',
   'attn.hook_z': 'batch T H D',
   'attn.hook_result': 'batch T H width',
+  'ln1_post.hook_normalized': 'batch T width',
   hook_attn_out: 'batch T width',
   hook_resid_mid: 'batch T width',
   'ln2.hook_normalized': 'batch T width',
   'mlp.hook_pre': 'batch T hidden',
   'mlp.hook_pre_linear': 'batch T hidden',
   'mlp.hook_post': 'batch T hidden',
+  'mlp.hook_expert_weights': 'batch T experts',
+  'ln2_post.hook_normalized': 'batch T width',
   hook_mlp_out: 'batch T width',
   hook_resid_post: 'batch T width',
 } as const
@@ -41,9 +44,25 @@ type BlockSite = keyof typeof blockSites
 
 /** Every site of a decoder with its shape legend, in the order of the forward pass. */
 export function sites(spec: DecoderSpec): Map<string, string> {
+  const { place = 'before' } = spec.norm
+  const [before, after] = [place !== 'after', place !== 'before']
   const rotary = spec.position.kind === 'rotary'
-  const has = (site: BlockSite): boolean =>
-    (site !== 'mlp.hook_pre_linear' || spec.ffn.kind === 'gated') && (!site.includes('hook_rot_') || rotary)
+  const mixture = spec.ffn.experts !== undefined
+  /** Sites that not every decoder has. */
+  const conditions: Partial<Record<BlockSite, boolean>> = {
+    'ln1.hook_normalized': before,
+    'attn.hook_rot_q': rotary,
+    'attn.hook_rot_k': rotary,
+    'ln1_post.hook_normalized': after,
+    hook_resid_mid: !spec.parallel,
+    'ln2.hook_normalized': before && spec.parallel !== 'one norm',
+    'mlp.hook_pre': !mixture,
+    'mlp.hook_pre_linear': !mixture && spec.ffn.kind === 'gated',
+    'mlp.hook_post': !mixture,
+    'mlp.hook_expert_weights': mixture,
+    'ln2_post.hook_normalized': after,
+  }
+  const has = (site: BlockSite): boolean => conditions[site] ?? true
   const map = new Map<string, string>([['hook_embed', 'batch T width']])
   if (spec.position.kind === 'learned') map.set('hook_pos_embed', 'batch T width')
   for (let layer = 0; layer < spec.layers; layer++)
@@ -61,9 +80,9 @@ export class Taps {
   readonly #edit: ReadonlyMap<string, Edit>
   readonly #fired = new Set<string>()
 
-  /** Throws for a site that the decoder does not have. */
-  constructor(spec: DecoderSpec, options: TapOptions = {}) {
-    const known = sites(spec)
+  /** Throws for a site that the model does not have: a decoder's sites, or those given. */
+  constructor(model: DecoderSpec | ReadonlyMap<string, string>, options: TapOptions = {}) {
+    const known = model instanceof Map ? (model as ReadonlyMap<string, string>) : sites(model as DecoderSpec)
     this.#read = new Set(options.read)
     this.#edit = new Map(Object.entries(options.edit ?? {}))
     for (const site of [...this.#read, ...this.#edit.keys()])

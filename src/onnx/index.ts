@@ -4,7 +4,7 @@ import { nodeRuntime } from './node.ts'
 
 export { type CompileOptions, Engine, type EngineOptions } from './engine.ts'
 export { type ExportedGraph, type ExportOptions, exportGraph } from './export.ts'
-export { type NodeRuntimeOptions, nodeRuntime } from './node.ts'
+export { availableProviders, type NodeRuntimeOptions, nodeRuntime } from './node.ts'
 export { formatProfile, type ProfileOptions, type ProfileRow, profile } from './profile.ts'
 export type { SessionProgram } from './program.ts'
 export type { Runtime } from './runtime.ts'

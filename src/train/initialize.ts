@@ -14,6 +14,8 @@ export interface InitializeOptions {
 
 export function initialize(spec: DecoderSpec, options: InitializeOptions = {}): DecoderParams {
   const { seed = 0, deviation = 0.02, bias = spec.norm.kind === 'layer', tied = true } = options
+  if (spec.ffn.experts || spec.attention.normalize || (spec.norm.place ?? 'before') !== 'before')
+    throw new Error('initialize: experts, norms of queries and norms after a part are not supported yet')
   const gaussian = random.gaussian(seed)
   const { width, layout } = spec
   const { heads, keyValueHeads, headSize } = spec.attention
@@ -51,6 +53,6 @@ export function initialize(spec: DecoderSpec, options: InitializeOptions = {}): 
       },
     })),
     lnFinal: norm(),
-    ...(!tied && { head: linear(width, spec.vocab) }),
+    ...(!tied && { head: { weight: matrix(spec.vocab, width), ...(bias && { bias: full(spec.vocab, 0) }) } }),
   }
 }

@@ -3,7 +3,8 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { leaves, type Tensor, tensor } from '../array/index.ts'
 import { llama } from '../model/families/llama.ts'
 import type { DecoderParams, DecoderSpec } from '../model/index.ts'
-import { parameterShapes } from '../model/load.ts'
+import { parameterShapes } from '../model/shapes.ts'
+import type { DenseParams } from '../model/spec.ts'
 import { Engine, nodeRuntime } from '../onnx/index.ts'
 import { adamw, initialize, trainingStep } from './index.ts'
 
@@ -115,7 +116,7 @@ describe('initialize', () => {
   it('gives biases, positions and a head where they are wanted', () => {
     const shapes = shapesOf(initialize(gpt, { tied: false }))
     expect(shapes).toContain('positions 12,16')
-    expect(shapes).toContain('head.weight 16,11')
+    expect(shapes).toContain('head.weight 11,16')
     expect(shapes).toContain('blocks.1.attn.k.weight 16,8')
     expect(shapes).toContain('blocks.1.attn.k.bias 8')
     expect(shapes).toContain('lnFinal.bias 16')
@@ -132,7 +133,8 @@ describe('initialize', () => {
     expect(data(a!)).not.toEqual(data(c!))
     const deviation = (x: Float32Array): number => Math.sqrt(x.reduce((sum, v) => sum + v * v, 0) / x.length)
     expect(deviation(data(a!))).toBeCloseTo(0.05, 3)
-    const down = a!.blocks[0]!.mlp.down.weight as Tensor
-    expect(deviation(down.data as Float32Array)).toBeCloseTo(0.05 / 2, 2)
+    const { down } = a!.blocks[0]!.mlp as DenseParams
+    const weight = down.weight as Tensor
+    expect(deviation(weight.data as Float32Array)).toBeCloseTo(0.05 / 2, 2)
   })
 })

@@ -1,6 +1,6 @@
 /** One training step as one program: forward, backward and update. */
 import { type Jitted, type Tensor, valueAndGrad } from '../array/index.ts'
-import { type DecoderParams, type DecoderSpec, rotaryTable } from '../model/index.ts'
+import { type DecoderParams, type DecoderSpec, rotaryTables } from '../model/index.ts'
 import type { Engine } from '../onnx/index.ts'
 import { nextTokenLoss } from './loss.ts'
 import type { Optimizer } from './optimizer.ts'
@@ -57,9 +57,7 @@ function checkTokens(tokens: Tensor, { vocab }: DecoderSpec): void {
 
 /** The step as a function to trace. */
 export function makeStep<State>(spec: DecoderSpec, optimizer: Optimizer<State>) {
-  const { position, attention, context } = spec
-  const rotary =
-    position.kind === 'rotary' ? rotaryTable(position.base, attention.headSize, context) : undefined
+  const rotary = rotaryTables(spec)
   return (params: DecoderParams, state: State, tokens: Tensor, rate: Tensor): Trained<State> => {
     const [loss, grads] = valueAndGrad((p: DecoderParams) => nextTokenLoss(spec, p, tokens, rotary))(params)
     return { loss, ...optimizer.update(params, grads as DecoderParams, state, rate) }

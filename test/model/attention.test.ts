@@ -3,7 +3,7 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { type Tensor, tensor, trace } from '../../src/array/index.ts'
 import { type DecoderParams, forward, Model, Taps } from '../../src/model/index.ts'
 import type { StepInput } from '../../src/model/model.ts'
-import { rotaryTable } from '../../src/model/parts/position.ts'
+import { rotaryTables } from '../../src/model/parts/position.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { lower } from '../../src/onnx/lower.ts'
 import { allClose, fixture, readReference, tolerance } from '../reference.ts'
@@ -66,9 +66,7 @@ function interleave(model: Model): Model {
 /** ONNX operators of the program that generates, in order. */
 function operators(model: Model, read: readonly string[] = [], composed = false): string[] {
   const { spec, params } = model
-  const { position, attention, context } = spec
-  const rotary =
-    position.kind === 'rotary' ? rotaryTable(position.base, attention.headSize, context) : undefined
+  const rotary = rotaryTables(spec)
   const step = (p: DecoderParams, { tokens, cache, lengths, at }: StepInput) => {
     const taps = new Taps(spec, { read })
     const { logits } = forward(spec, p, { tokens, past: { cache, lengths, composed }, at }, rotary, taps)

@@ -66,7 +66,7 @@ describe('configurations', () => {
   type Case = readonly [what: string, config: object | string, message: RegExp, model?: string]
   const cases: readonly Case[] = [
     ['an unknown key', { sliding: 3 }, /llama configuration: unknown keys 'sliding'\./],
-    ['two unknown keys', { rope_parameters: {}, a: 1 }, /unknown keys 'rope_parameters', 'a'\./],
+    ['two unknown keys', { rope_local: {}, a: 1 }, /unknown keys 'rope_local', 'a'\./],
     [
       'an unknown key of GPT-2',
       { n_experts: 8 },
@@ -75,14 +75,14 @@ describe('configurations', () => {
     ],
     [
       'a value that is not supported',
-      { rope_scaling: { type: 'linear' } },
-      /'rope_scaling': .*not supported/,
+      { rope_scaling: { type: 'yarn', factor: 2 } },
+      /rope scaling 'yarn' is not supported/,
     ],
     ['another activation', { hidden_act: 'mish' }, /'hidden_act': /],
     ['a negative size', { hidden_size: -4 }, /'hidden_size': /],
     ['a missing key', { vocab_size: undefined }, /'vocab_size': /],
     ['heads that do not divide', { num_key_value_heads: 3 }, /4 heads do not divide into 3 groups/],
-    ['a family that nobody knows', { model_type: 'bloom' }, /'bloom' is not supported.*gpt2, llama/],
+    ['a family that nobody knows', { model_type: 'bloom' }, /'bloom' is not supported.*gpt2.*llama/],
     ['no family', { model_type: undefined }, /has no "model_type"/],
     ['broken JSON', '{"model_type": ', /not valid JSON/],
     ['JSON that is no object', '[]', /has no "model_type"/],

@@ -2,7 +2,7 @@
 import { afterAll, describe, expect, it } from 'vitest'
 import { backpropagate, leaves, scalar, type Tensor, tensor, valueAndGrad } from '../../src/array/index.ts'
 import { complete } from '../../src/decode/index.ts'
-import { type DecoderParams, load, Model, rotaryTable, sites } from '../../src/model/index.ts'
+import { type DecoderParams, load, Model, rotaryTables, sites } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { adamw, nextTokenLoss, trainingStep } from '../../src/train/index.ts'
 import { allClose, fixture, readReference, tolerance } from '../reference.ts'
@@ -21,9 +21,7 @@ describe.each(['gpt2-tiny', 'llama-tiny', 'llama-tiny-16'])('%s', (name) => {
     return entry
   }
   const tokens = tensor(expected('tokens').data as Int32Array, expected('tokens').shape)
-  const { position, attention, context } = spec
-  const rotary =
-    position.kind === 'rotary' ? rotaryTable(position.base, attention.headSize, context) : undefined
+  const rotary = rotaryTables(spec)
   const loss = (params: DecoderParams) => nextTokenLoss(spec, params, tokens, rotary)
 
   it('gives every activation', async () => {

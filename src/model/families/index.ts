@@ -1,13 +1,41 @@
 /** Families by the kind of checkpoint that describes them. */
 import type { Checkpoint } from '../../store/index.ts'
+import { mixtral, olmoe } from './experts.ts'
 import type { Family } from './family.ts'
+import { gemma, gemma2, gemma3 } from './gemma.ts'
+import { gptNeo } from './gpt-neo.ts'
+import { gptNeox } from './gpt-neox.ts'
 import { gpt2 } from './gpt2.ts'
 import { llama } from './llama.ts'
 import { llamaGguf } from './llama-gguf.ts'
 import { llama2c } from './llama2c.ts'
+import { mistral } from './mistral.ts'
+import { olmo, olmo2 } from './olmo.ts'
+import { opt } from './opt.ts'
+import { phi } from './phi.ts'
+import { qwen2, qwen3 } from './qwen.ts'
+import { starcoder2 } from './starcoder2.ts'
 
 const families: Readonly<Record<Checkpoint['format'], readonly Family[]>> = {
-  safetensors: [gpt2, llama],
+  safetensors: [
+    gemma,
+    gemma2,
+    gemma3,
+    gpt2,
+    gptNeo,
+    gptNeox,
+    llama,
+    mistral,
+    mixtral,
+    olmo,
+    olmo2,
+    olmoe,
+    opt,
+    phi,
+    qwen2,
+    qwen3,
+    starcoder2,
+  ],
   gguf: [llamaGguf],
   llama2c: [llama2c],
 }

@@ -10,10 +10,10 @@ import {
   softmax,
   type Tensor,
 } from '../../array/index.ts'
-import type { AttentionParams, DecoderSpec } from '../spec.ts'
+import { type AttentionParams, type DecoderSpec, type Norm, windowOf } from '../spec.ts'
 import type { Taps } from '../taps.ts'
-import { linear, project } from './linear.ts'
-import { type RotaryTable, rotate } from './position.ts'
+import { linear, norm, project, softcap } from './linear.ts'
+import { type RotaryTables, rotate } from './position.ts'
 
 /** Keys and values of one layer: [batch, keyValueHeads, capacity, headSize]. */
 export interface LayerCache {
@@ -31,11 +31,18 @@ export interface Place {
   readonly last?: Tensor
   readonly total?: Tensor
   /** Added to scores: 0 where a key may be seen, -inf elsewhere; [T, keys] or [batch, 1, T, keys]. */
-  readonly mask: () => Tensor
-  readonly rotary: RotaryTable | undefined
+  readonly mask: (window: number | undefined) => Tensor
+  readonly rotary: RotaryTables | undefined
 }
 
-interface CachedAttributes {
+/** How scores are made and whom they reach. */
+interface ScoreAttributes {
+  readonly scale: number
+  readonly softcap?: number | undefined
+  readonly window?: number | undefined
+}
+
+interface CachedAttributes extends ScoreAttributes {
   readonly heads: number
   readonly keyValueHeads: number
   readonly headSize: number
@@ -47,14 +54,21 @@ type Identity = (name: string, x: Tensor) => Tensor
 const untapped: Identity = (_, x) => x
 
 /** [batch, T, heads * D] -> [batch, T, heads, D] */
-const splitHeads = (x: Tensor, heads: number, headSize: number): Tensor =>
+export const splitHeads = (x: Tensor, heads: number, headSize: number): Tensor =>
   x.reshape([...x.shape.slice(0, -1), heads, headSize])
 
 /**
- * softmax(q kᵀ / sqrt(D) + mask) v. q [batch, T, heads, D], keys and values [batch, keyValueHeads, S, D],
+ * softmax(cap(q kᵀ scale) + mask) v. q [batch, T, heads, D], keys and values [batch, keyValueHeads, S, D],
  * result [batch, T, heads, D].
  */
-function attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, tap: Identity): Tensor {
+export function attend(
+  q: Tensor,
+  keys: Tensor,
+  values: Tensor,
+  mask: Tensor,
+  attributes: ScoreAttributes,
+  tap: Identity,
+): Tensor {
   const [batch, time, heads, headSize] = q.shape as [Dim, Dim, number, number]
   const keyHeads = keys.shape[1] as number
   const group = heads / keyHeads
@@ -65,10 +79,12 @@ function attend(q: Tensor, keys: Tensor, values: Tensor, mask: Tensor, tap: Iden
   const queries = q.transpose([0, 2, 1, 3]).reshape([...shape, headSize])
   const scores = tap(
     'hook_attn_scores',
-    queries
-      .matmul(grouped(keys), { transposeB: true, alpha: 1 / Math.sqrt(headSize) })
-      .reshape([batch, heads, time, length])
-      .add(mask),
+    softcap(
+      queries
+        .matmul(grouped(keys), { transposeB: true, alpha: attributes.scale })
+        .reshape([batch, heads, time, length]),
+      attributes.softcap,
+    ).add(mask),
   )
   const pattern = tap('hook_pattern', softmax(scores))
   const mixed = pattern.reshape([...shape, length]).matmul(grouped(values))
@@ -83,9 +99,20 @@ function write(past: Tensor, fresh: Tensor, positions: Tensor): Tensor {
   return past.scatterElements(at, update, 2, 'set')
 }
 
-/** 0 for keys up to each token's own position, -inf after. positions [batch, T] -> [batch, 1, T, keys]. */
-export const cacheMask = (positions: Tensor, keys: Dim): Tensor =>
-  iota(keys).lessEqual(positions.expandDims(-1)).where(scalar(0), Number.NEGATIVE_INFINITY).expandDims(1)
+/**
+ * 0 for the keys that each position may see, -inf for others: up to its own, and from `window` keys on the
+ * last ones only. positions [..., T] -> [..., T, keys].
+ */
+export function visibility(positions: Tensor, keys: Dim, window: number | undefined): Tensor {
+  const [key, own] = [iota(keys), positions.expandDims(-1)]
+  const past = key.lessEqual(own)
+  const seen = window === undefined ? past : past.and(key.greater(own.sub(window)))
+  return seen.where(scalar(0), Number.NEGATIVE_INFINITY)
+}
+
+/** `visibility` over a cache: positions [batch, T] -> [batch, 1, T, keys]. */
+export const cacheMask = (positions: Tensor, keys: Dim, window: number | undefined): Tensor =>
+  visibility(positions, keys, window).expandDims(1)
 
 function cachedBody(inputs: readonly Tensor[], attributes: CachedAttributes, tap = untapped): Tensor[] {
   const { heads, keyValueHeads, headSize, packed } = attributes
@@ -107,7 +134,8 @@ function cachedBody(inputs: readonly Tensor[], attributes: CachedAttributes, tap
   const k = turn(k0!, keyValueHeads, 'hook_rot_k')
   const presentKeys = write(keys!, k, positions)
   const presentValues = write(values!, splitHeads(v!, keyValueHeads, headSize), positions)
-  const z = attend(q, presentKeys, presentValues, cacheMask(positions, keys!.shape[2]!), tap)
+  const mask = cacheMask(positions, keys!.shape[2]!, attributes.window)
+  const z = attend(q, presentKeys, presentValues, mask, attributes, tap)
   return [z.reshape([...query!.shape.slice(0, -1), heads * headSize]), presentKeys, presentValues]
 }
 
@@ -140,7 +168,9 @@ const cachedAttention = fused<CachedAttributes>({
       {
         num_heads: attributes.heads,
         kv_num_heads: attributes.keyValueHeads,
-        scale: { float: 1 / Math.sqrt(attributes.headSize) },
+        scale: { float: attributes.scale },
+        ...(attributes.softcap !== undefined && { softcap: { float: attributes.softcap } }),
+        ...(attributes.window !== undefined && { local_window_size: attributes.window }),
         do_rotary: Number(rotary),
         rotary_interleaved: Number(attributes.rotary === 'interleaved'),
       },
@@ -157,22 +187,23 @@ export function attention(
   place: Place,
   cache: LayerCache | undefined,
   taps: Taps,
-  site: string,
+  layer: number,
 ): { out: Tensor; cache?: LayerCache } {
-  const { heads, keyValueHeads, headSize } = spec.attention
+  const { heads, keyValueHeads, headSize, scale = 1 / Math.sqrt(headSize), softcap: cap } = spec.attention
+  const site = `blocks.${layer}`
   const tap: Identity = (name, value) => taps.at(`${site}.attn.${name}`, value)
   const wanted = (...names: string[]): boolean => names.some((name) => taps.wants(`${site}.attn.${name}`))
-  const sizes = [heads * headSize, keyValueHeads * headSize, keyValueHeads * headSize]
-  const [q, k, v] =
-    'qkv' in params
-      ? linear(x, params.qkv, spec.layout).split(-1, sizes)
-      : [params.q, params.k, params.v].map((part) => linear(x, part, spec.layout))
   const tapHeads = (name: string, value: Tensor, count: number): Tensor =>
     wanted(name) ? tap(name, splitHeads(value, count, headSize)).reshape(value.shape) : value
+  const window = windowOf(spec, layer)
+  const scores: ScoreAttributes = { scale, softcap: cap, window }
+  const rotary = spec.position.kind === 'rotary' ? spec.position : undefined
+  const table = window === undefined ? place.rotary?.full : place.rotary?.windowed
+  const [q, k, v] = project3(spec, params, x)
   const projected = [
-    tapHeads('hook_q', q!, heads),
-    tapHeads('hook_k', k!, keyValueHeads),
-    tapHeads('hook_v', v!, keyValueHeads),
+    normalized(spec, params.qNorm, tapHeads('hook_q', q, heads), heads),
+    normalized(spec, params.kNorm, tapHeads('hook_k', k, keyValueHeads), keyValueHeads),
+    tapHeads('hook_v', v, keyValueHeads),
   ] as const
 
   /** What each head mixes from the values: [batch, T, heads * D]. */
@@ -180,10 +211,11 @@ export function attention(
   let written: LayerCache | undefined
   if (cache) {
     const inside = place.composed || wanted('hook_rot_q', 'hook_rot_k', 'hook_attn_scores', 'hook_pattern')
-    const rotary = spec.position.kind === 'rotary' ? spec.position : undefined
-    const packed = 'qkv' in params && !inside && !wanted('hook_q', 'hook_k', 'hook_v')
+    const untouched = !params.qNorm && !wanted('hook_q', 'hook_k', 'hook_v')
+    const packed = 'qkv' in params && joinedInOrder(spec) && untouched && !inside
     const whole = packed ? linear(x, params.qkv, spec.layout) : undefined
     const attributes: CachedAttributes = {
+      ...scores,
       heads,
       keyValueHeads,
       headSize,
@@ -196,7 +228,7 @@ export function attention(
       cache.values,
       place.last!,
       place.total!,
-      ...(place.rotary ? [place.rotary.cos, place.rotary.sin] : []),
+      ...(table ? [table.cos, table.sin] : []),
     ]
     // What happens inside the operator can only be tapped in its composed form.
     const [out, keys, values] = inside
@@ -207,17 +239,18 @@ export function attention(
   } else {
     const turn = (value: Tensor, count: number, name: string): Tensor => {
       const split = splitHeads(value, count, headSize)
-      if (spec.position.kind !== 'rotary') return split
-      const { cos, sin } = place.rotary!
+      if (!rotary) return split
       const time = x.shape[1]!
-      return tap(name, rotate(split, cos.slice(0, 0, time), sin.slice(0, 0, time), spec.position.interleaved))
+      const [cos, sin] = [table!.cos, table!.sin].map((part) => part.slice(0, 0, time))
+      return tap(name, rotate(split, cos!, sin!, rotary.interleaved))
     }
     const toFront = (value: Tensor): Tensor => value.transpose([0, 2, 1, 3])
     z = attend(
       turn(projected[0], heads, 'hook_rot_q'),
       toFront(turn(projected[1], keyValueHeads, 'hook_rot_k')),
       toFront(splitHeads(projected[2], keyValueHeads, headSize)),
-      place.mask(),
+      place.mask(window),
+      scores,
       tap,
     ).reshape([...x.shape.slice(0, -1), heads * headSize])
   }
@@ -227,6 +260,35 @@ export function attention(
     ? sumHeads(spec, params, splitHeads(z, heads, headSize), tap)
     : linear(z, params.o, spec.layout)
   return written ? { out, cache: written } : { out }
+}
+
+/** Whether a joined projection gives all queries, all keys and all values, as they are. */
+const joinedInOrder = ({ attention }: DecoderSpec): boolean =>
+  !attention.joinedByHead && attention.clip === undefined
+
+/** Queries, keys and values: [batch, T, heads * D] each. */
+function project3(spec: DecoderSpec, params: AttentionParams, x: Tensor): [Tensor, Tensor, Tensor] {
+  const { heads, keyValueHeads, headSize, joinedByHead, clip } = spec.attention
+  const parts = (): readonly Tensor[] => {
+    if (!('qkv' in params)) return [params.q, params.k, params.v].map((part) => linear(x, part, spec.layout))
+    const joined = linear(x, params.qkv, spec.layout)
+    const [all, some] = [heads * headSize, keyValueHeads * headSize]
+    if (!joinedByHead) return joined.split(-1, [all, some, some])
+    const outer = x.shape.slice(0, -1)
+    return joined
+      .reshape([...outer, heads, 3, headSize])
+      .split(-2, [1, 1, 1])
+      .map((part) => part.reshape([...outer, all]))
+  }
+  const clamped = (part: Tensor): Tensor => (clip === undefined ? part : part.minimum(clip).maximum(-clip))
+  return parts().map(clamped) as [Tensor, Tensor, Tensor]
+}
+
+/** x [batch, T, heads * D] through a norm of queries or keys, if the model has one. */
+function normalized(spec: DecoderSpec, params: Norm | undefined, x: Tensor, heads: number): Tensor {
+  if (!params) return x
+  if (spec.attention.normalize === 'all') return norm(x, params, spec.norm)
+  return norm(splitHeads(x, heads, spec.attention.headSize), params, spec.norm).reshape(x.shape)
 }
 
 /** The output projection as a sum over what each head writes: [batch, T, heads, width]. */

@@ -7,9 +7,10 @@ import {
   rmsNorm,
   silu,
   type Tensor,
+  tensor,
 } from '../../array/index.ts'
 import { quantizedMatmul, quantizedRows } from '../../array/quantized.ts'
-import type { Activation, DecoderSpec, Linear, Matrix, Norm } from '../spec.ts'
+import type { Activation, DecoderSpec, Linear, Matrix, Norm, NormSpec } from '../spec.ts'
 
 /** x [..., in] times a weight matrix in the given layout: [..., out]. */
 export function project(x: Tensor, weight: Matrix, layout: DecoderSpec['layout']): Tensor {
@@ -29,23 +30,36 @@ export function linear(x: Tensor, { weight, bias }: Linear, layout: DecoderSpec[
   return bias ? product.add(bias) : product
 }
 
-export function norm(x: Tensor, { weight, bias }: Norm, { kind, epsilon }: DecoderSpec['norm']): Tensor {
-  if (kind === 'layer') return layerNorm(x, weight, bias, epsilon)
-  if (bias) throw new Error('an RMS norm has no bias')
-  return rmsNorm(x, weight, epsilon)
+/** The weight of a norm as it multiplies: the stored one and its offset, or ones. */
+function scaleOf({ weight }: Norm, { offset = 0 }: NormSpec, width: number): Tensor {
+  if (!weight) return tensor(new Float32Array(width).fill(1))
+  return offset === 0 ? weight : weight.add(offset)
+}
+
+/** Normalises the last axis. */
+export function norm(x: Tensor, params: Norm, spec: NormSpec): Tensor {
+  const weight = scaleOf(params, spec, x.shape.at(-1) as number)
+  if (spec.kind === 'layer') return layerNorm(x, weight, params.bias, spec.epsilon)
+  if (params.bias) throw new Error('an RMS norm has no bias')
+  return rmsNorm(x, weight, spec.epsilon)
 }
 
 /** x + update and its norm, as one operator where the provider has it. */
 export function addNorm(
   x: Tensor,
   update: Tensor,
-  { weight, bias }: Norm,
-  { kind, epsilon }: DecoderSpec['norm'],
+  params: Norm,
+  spec: NormSpec,
 ): { sum: Tensor; normal: Tensor } {
-  return kind === 'layer'
-    ? addLayerNorm(x, update, weight, bias, epsilon)
-    : addRmsNorm(x, update, weight, epsilon)
+  const weight = scaleOf(params, spec, x.shape.at(-1) as number)
+  return spec.kind === 'layer'
+    ? addLayerNorm(x, update, weight, params.bias, spec.epsilon)
+    : addRmsNorm(x, update, weight, spec.epsilon)
 }
+
+/** Bounded smoothly: cap tanh(x / cap). */
+export const softcap = (x: Tensor, cap: number | undefined): Tensor =>
+  cap === undefined ? x : x.div(cap).tanh().mul(cap)
 
 const activations: Readonly<Record<Activation, (x: Tensor) => Tensor>> = {
   gelu: (x) => gelu(x),
