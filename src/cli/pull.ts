@@ -26,8 +26,8 @@ export default verb({
   argument: 'model',
   flags: { model: { value: 'MODEL' }, file: { value: 'NAME' } },
   notes: `Only what a model for text needs is fetched, into the cache that Python programs use too, and the path is shown
-(JSON: repo, revision, commit, path, fetched, fetchedBytes). What is there already costs one request. After Ctrl-C or a lost
-connection the same command goes on from there. The same names serve wherever a model is asked for:
+(JSON: repo, revision, commit, path, fetched, fetchedBytes). What is there already costs one request. After Ctrl-C
+or a lost connection the same command goes on from there. The same names serve wherever a model is asked for:
 glossa generate -m org/name, or org/name@revision.
 
 HF_TOKEN opens gated and private models. HF_HOME, HF_HUB_CACHE, HF_ENDPOINT, HF_HUB_OFFLINE and more: docs/hub.md`,
