@@ -4,6 +4,7 @@ import * as z from 'zod'
 import { promptTokens } from '../decode/index.ts'
 import { load, Model, seal, type WeightFormat } from '../model/index.ts'
 import { Engine, nodeRuntime } from '../onnx/index.ts'
+import { locateModel } from './hub.ts'
 import { status } from './terminal.ts'
 import { type Flags, UsageError } from './verb.ts'
 
@@ -12,7 +13,9 @@ export const modelOptions = z.strictObject({
   model: z
     .string()
     .min(1)
-    .describe('A folder in Hugging Face layout, a .gguf file, or a llama2.c .bin with its tokenizer.bin'),
+    .describe(
+      'A folder in Hugging Face layout, a .gguf file, a llama2.c .bin with its tokenizer.bin, or org/name on the hub',
+    ),
   weights: z
     .enum(['f32', 'int8', 'int4'])
     .default('f32')
@@ -39,12 +42,16 @@ export interface ModelSettings {
   readonly threads?: number | undefined
 }
 
-/** Opens a model and seals it in the format asked for. Disposing of it disposes of the engine too. */
-export function openModel({ model: path, weights, context, device, threads }: ModelSettings): {
+/**
+ * Opens a model, fetched if need be, and seals it in the format asked for. Disposing of it disposes of the
+ * engine too.
+ */
+export async function openModel({ model: name, weights, context, device, threads }: ModelSettings): Promise<{
   readonly model: Model
   [Symbol.asyncDispose](): Promise<void>
-} {
-  status(`loading ${path} ...`)
+}> {
+  const path = await locateModel(name)
+  status(`loading ${name} ...`)
   const runtime = nodeRuntime({ provider: device, ...(threads !== undefined && { threads }) })
   const engine = new Engine(runtime)
   const model = seal(new Model({ engine, ...load(path), ...(context !== undefined && { context }) }), {

@@ -7,6 +7,7 @@ import { load, Model, seal, sites, type WeightFormat } from '../model/index.ts'
 import { availableProviders, Engine, nodeRuntime } from '../onnx/index.ts'
 import { openSafetensors, readBytes, readFloats, type TensorEntry } from '../store/index.ts'
 import { encode, jsonOption, modelFlags, modelOptions, tokensOption } from './common.ts'
+import { locateModel } from './hub.ts'
 import { bytes, print, printJson, short, status, table } from './terminal.ts'
 import { verb } from './verb.ts'
 
@@ -43,33 +44,34 @@ export default verb({
   notes: `The certificate holds the model, as it is opened, against itself sealed, rounded, token by token and on other
 providers. Exit code 1: something that must agree does not. A reference file has the tensor 'tokens' and
 activations under the names that glossa inspect lists.`,
-  async run({ model: path, reference, prompt, tokens, json }) {
+  async run({ model: name, reference, prompt, tokens, json }) {
     const here = describeMachine()
-    if (!path) {
+    if (!name) {
       if (reference) throw new Error('--reference needs a model to hold against it: -m MODEL')
       if (json) printJson(here)
       else print(table(Object.entries(here).map(([key, value]) => [key, `${value}`])))
       return 0
     }
     await using engine = new Engine(nodeRuntime())
-    const model = new Model({ engine, ...load(path) })
+    const model = new Model({ engine, ...load(await locateModel(name)) })
     const recorded = reference?.endsWith('.safetensors') ? readRecorded(reference) : undefined
     const ids = recorded?.tokens ?? [tokens ?? exampleTokens(model, prompt)]
     const checks = await certify(model, ids)
     if (reference) {
       const right =
-        recorded?.activations ?? (await activations(new Model({ engine, ...load(reference) }), ids))
+        recorded?.activations ??
+        (await activations(new Model({ engine, ...load(await locateModel(reference)) }), ids))
       const own = await activations(model, ids, [...right.keys()])
       checks.unshift({ name: 'reference', exact: true, result: compareActivations(right, own, tolerance) })
     }
     const healthy = checks.every(({ exact, result }) => !exact || !result?.first)
-    if (json) printJson({ ...here, model: path, tokens: ids, healthy, checks })
+    if (json) printJson({ ...here, model: name, tokens: ids, healthy, checks })
     else {
       print(report(checks))
       const first = checks[0]?.name === 'reference' ? checks[0].result?.first : undefined
       if (first)
         print(
-          `\n${path} parts from the reference at ${first.site} [${first.at.join(', ')}]: ${suspect(first.site)}.\n`,
+          `\n${name} parts from the reference at ${first.site} [${first.at.join(', ')}]: ${suspect(first.site)}.\n`,
         )
       print(healthy ? '\nhealthy\n' : '\nnot healthy: see the lines marked with !\n')
     }

@@ -45,6 +45,10 @@ function help(field: Field): string {
 /** Declares the flags of a verb's options. */
 export function addFlags(command: Command, verb: Verb): void {
   for (const [key, field, flag] of fieldsOf(verb)) {
+    if (key === verb.argument) {
+      command.argument(`<${flag?.value ?? key}>`, help(field))
+      continue
+    }
     const names = [longName(key, flag), ...(flag?.also ?? [])]
     names.forEach((name, i) => {
       const short = i === 0 && flag?.short ? `-${flag.short}, ` : ''
@@ -67,7 +71,7 @@ export function readFlags(verb: Verb, given: Readonly<Record<string, unknown>>):
     )
     if (names.length > 1)
       throw new UsageError(`${names.map((name) => `--${name}`).join(' and ')} are the same`)
-    written.set(key, `--${names[0] ?? longName(key, flag)}`)
+    written.set(key, key === verb.argument ? (flag?.value ?? key) : `--${names[0] ?? longName(key, flag)}`)
     if (names[0] !== undefined) raw[key] = parse(given[camel(names[0])], field, written.get(key)!)
   }
   const result = verb.options.safeParse(raw)

@@ -70,7 +70,7 @@ is, with the finish reason 'aborted' and exit code 130.`,
   async run({ model: path, weights, context, device, threads, json, prompt, tokens, ...given }) {
     exactlyOne({ '-p': prompt, '--tokens': tokens })
     const started = performance.now()
-    await using opened = openModel({ model: path, weights, context, device, threads })
+    await using opened = await openModel({ model: path, weights, context, device, threads })
     const { model } = opened
     const { samples, ...rest } = given
     const asked = (prompt ?? tokens!).flatMap((entry) => new Array<typeof entry>(samples).fill(entry))

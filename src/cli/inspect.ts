@@ -1,7 +1,7 @@
 /** `glossa inspect`: what the model computes on the way, at named sites. */
 import * as z from 'zod'
 import { leaves, type Tensor } from '../array/index.ts'
-import { load, sites } from '../model/index.ts'
+import { type LoadedModel, load, sites } from '../model/index.ts'
 import {
   encode,
   exactlyOne,
@@ -11,6 +11,7 @@ import {
   openModel,
   tokensOption,
 } from './common.ts'
+import { locateModel } from './hub.ts'
 import { dim, print, printJson, short, table } from './terminal.ts'
 import { verb } from './verb.ts'
 
@@ -33,11 +34,11 @@ export default verb({
 hides are -Infinity, which JSON writes as null.`,
   async run({ prompt, tokens, tap, nested, json, ...settings }) {
     if (!tap) {
-      listSites(settings.model, json)
+      listSites(settings.model, load(await locateModel(settings.model)), json)
       return 0
     }
     exactlyOne({ '-p': prompt, '--tokens': tokens })
-    await using opened = openModel(settings)
+    await using opened = await openModel(settings)
     const { model } = opened
     const ids = prompt === undefined ? tokens! : encode(model, prompt)
     const reads = await model.run([ids], { read: tap })
@@ -80,8 +81,7 @@ function summarise({ sizes, data }: Tensor): string[] {
 }
 
 /** What the model is, and its sites with the meaning of their axes. */
-function listSites(path: string, json: boolean): void {
-  const { family, spec, params, tokenizer } = load(path)
+function listSites(name: string, { family, spec, params, tokenizer }: LoadedModel, json: boolean): void {
   const known = [...sites(spec)].map(([site, legend]) => ({ site, shape: legend.split(' ') }))
   const parameters = leaves(params).reduce((sum, [, { sizes }]) => sum + sizes.reduce((a, b) => a * b, 1), 0)
   const { layers, width, vocab, context } = spec
@@ -99,7 +99,7 @@ function listSites(path: string, json: boolean): void {
     return
   }
   print(
-    `${path}: ${family}, ${parameters.toLocaleString('en-US')} parameters, ${layers} layers of width ${width}, `,
+    `${name}: ${family}, ${parameters.toLocaleString('en-US')} parameters, ${layers} layers of width ${width}, `,
   )
   print(`vocabulary ${vocab}, context ${context}${tokenizer ? '' : ', no tokenizer'}\n\n`)
   // One line for all layers.
@@ -111,7 +111,7 @@ function listSites(path: string, json: boolean): void {
   print(table(shown))
   print(
     dim(
-      `\nN: 0 to ${layers - 1}. Read one with: glossa inspect -m ${path} -p TEXT --tap blocks.0.hook_resid_post\n`,
+      `\nN: 0 to ${layers - 1}. Read one with: glossa inspect -m ${name} -p TEXT --tap blocks.0.hook_resid_post\n`,
     ),
   )
 }

@@ -8,11 +8,12 @@ import exportModel from './export.ts'
 import { addFlags, readFlags } from './flags.ts'
 import generate from './generate.ts'
 import inspect from './inspect.ts'
+import pull from './pull.ts'
 import score from './score.ts'
-import { clearStatus, watchStdout } from './terminal.ts'
+import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
 import { UsageError, type Verb } from './verb.ts'
 
-const verbs: readonly Verb[] = [generate, score, inspect, exportModel, doctor, bench]
+const verbs: readonly Verb[] = [generate, score, inspect, exportModel, pull, doctor, bench]
 
 const { version, description } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -41,7 +42,10 @@ function buildProgram(finish: (code: number) => void): Command {
     addFlags(command, verb)
     command.option('--debug', 'Show where an error comes from')
     if (verb.notes) command.addHelpText('after', `\n${verb.notes}`)
-    command.action(async (given: Record<string, unknown>) => {
+    // Commander passes what stands behind the verb first.
+    command.action(async (...passed: unknown[]) => {
+      const given: Record<string, unknown> = command.opts()
+      if (verb.argument) given[verb.argument] = passed[0]
       finish((await verb.run(readFlags(verb, given))) ?? 0)
     })
   }
@@ -63,7 +67,7 @@ async function main(args: readonly string[]): Promise<void> {
     const debug = args.includes('--debug') && error instanceof Error && error.stack
     clearStatus()
     process.stderr.write(`glossa: ${debug || describe(error)}\n`)
-    process.exitCode = usage ? 2 : 1
+    process.exitCode = error instanceof Interrupted ? 130 : usage ? 2 : 1
   }
 }
 

@@ -15,10 +15,13 @@ let readerGone = false
 /** Whether a line that will go away again is shown. */
 let passing = false
 
+/** Characters that a status may have: a line that wraps could not be taken back. */
+export const lineWidth = (): number => (process.stderr.columns || 80) - 1
+
 /** Shows what is going on, on a terminal only and until something else is written. */
 export function status(text: string): void {
   if (!process.stderr.isTTY) return
-  process.stderr.write(`\r\x1b[K${dim(text, process.stderr)}`)
+  process.stderr.write(`\r\x1b[K${dim(text.slice(0, lineWidth()), process.stderr)}`)
   passing = true
 }
 
@@ -174,6 +177,11 @@ export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>
     process.off('SIGINT', stop)
     whenGone.delete(stop)
   }
+}
+
+/** Work that Ctrl-C has stopped, and that has no result. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted'
 }
 
 /** The exit code of work that a signal may have stopped: 130 is Ctrl-C, as shells report it. */

@@ -20,6 +20,8 @@ export interface Verb<S extends z.ZodObject = z.ZodObject> {
   readonly summary: string
   readonly options: S
   readonly flags?: Flags<S>
+  /** The option that needs no flag: it stands behind the verb. */
+  readonly argument?: keyof S['shape'] & string
   /** More help, shown after the options. */
   readonly notes?: string
   /** Resolves to the exit code, 0 by default. */

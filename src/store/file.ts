@@ -2,7 +2,9 @@
 import { randomBytes } from 'node:crypto'
 import {
   closeSync,
+  existsSync,
   fsyncSync,
+  lstatSync,
   openSync,
   readSync,
   renameSync,
@@ -36,18 +38,43 @@ const explanations: Readonly<Record<string, string>> = {
   ENOSPC: 'no space left on the device',
 }
 
+/** An error of the operating system as a FileError. */
+export function fileError(file: string, offset: number, error: unknown): FileError {
+  const { code, message } = error as NodeJS.ErrnoException
+  return new FileError(file, offset, explanations[code ?? ''] ?? message)
+}
+
 /** The result of a call to the operating system, whose errors become FileErrors. */
-function system<T>(file: string, offset: number, call: () => T): T {
+export function system<T>(file: string, offset: number, call: () => T): T {
   try {
     return call()
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    throw new FileError(file, offset, explanations[code ?? ''] ?? message)
+    throw fileError(file, offset, error)
   }
 }
 
 /** Size and kind of what lies at a path; FileError if there is nothing. */
-export const stat = (path: string): Stats => system(path, 0, () => statSync(path))
+export function stat(path: string): Stats {
+  if (isDangling(path))
+    throw new FileError(
+      path,
+      0,
+      'is a link to a file that is not there',
+      'Its download did not end: glossa pull brings the rest',
+    )
+  return system(path, 0, () => statSync(path))
+}
+
+/** Whether a path is a link to nothing, as where a download into the Hugging Face cache was cut off. */
+export const isDangling = (path: string): boolean => !existsSync(path) && isLink(path)
+
+function isLink(path: string): boolean {
+  try {
+    return lstatSync(path).isSymbolicLink()
+  } catch {
+    return false
+  }
+}
 
 // Node refuses to read or write 2 GiB or more in one call.
 const chunk = 2 ** 30

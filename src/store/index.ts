@@ -1,4 +1,4 @@
-/** Files in and out: checkpoints in safetensors, GGUF and llama2.c's format. */
+/** Files in and out: checkpoints in safetensors, GGUF and llama2.c's format, and where they come from. */
 export {
   type Checkpoint,
   elementCount,
@@ -14,6 +14,7 @@ export { openGguf, readGgufMetadata } from './gguf.ts'
 export type { GgufPlain, GgufScalar, GgufValue } from './ggufTypes.ts'
 export { writeGguf } from './ggufWrite.ts'
 export { bf16ToF32, f16ToF32, f32ToBf16, f32ToF16 } from './half.ts'
+export * from './hub/index.ts'
 export { openLlama2c } from './llama2c.ts'
 export { openCheckpoint } from './open.ts'
 export { openSafetensors, type SafetensorsSource, writeSafetensors } from './safetensors.ts'

@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Checkpoint } from './checkpoint.ts'
-import { FileError, SourceFile, stat } from './file.ts'
+import { FileError, isDangling, SourceFile, stat } from './file.ts'
 import { openGguf } from './gguf.ts'
 import { llama2cMagic, openLlama2c } from './llama2c.ts'
 import { openSafetensors } from './safetensors.ts'
@@ -35,8 +35,9 @@ export function openCheckpoint(path: string): Checkpoint {
 
 function openFolder(path: string): Checkpoint {
   const file = join(path, 'model.safetensors')
-  if (existsSync(file)) return openSafetensors(file)
-  if (existsSync(`${file}.index.json`)) return openShards(`${file}.index.json`)
+  if (existsSync(file) || isDangling(file)) return openSafetensors(file)
+  const index = `${file}.index.json`
+  if (existsSync(index) || isDangling(index)) return openShards(index)
   for (const name of ['pytorch_model.bin', 'pytorch_model.bin.index.json'])
     if (existsSync(join(path, name))) throw pickled(join(path, name))
   throw new FileError(path, 0, 'the folder has neither model.safetensors nor model.safetensors.index.json')

@@ -7,7 +7,7 @@
  */
 import { dirname, join } from 'node:path'
 import type { Checkpoint, TensorEntry } from './checkpoint.ts'
-import { quote, SourceFile } from './file.ts'
+import { type FileError, quote, SourceFile } from './file.ts'
 import { JsonReader } from './json.ts'
 import { openSafetensors } from './safetensors.ts'
 
@@ -24,31 +24,46 @@ const indexLimit = 100_000_000
 export function openShards(path: string): Checkpoint {
   const shards = new Map<string, Checkpoint>()
   const tensors = new Map<string, TensorEntry>()
+  const metadata = readIndex(path, (name, file, error) => {
+    if (!shards.has(file)) shards.set(file, openSafetensors(join(dirname(path), file)))
+    const entry = shards.get(file)?.tensors.get(name)
+    if (entry === undefined) throw error(`tensor ${quote(name)} is not in ${quote(file)}`)
+    tensors.set(name, entry)
+  })
+  return { path, format: 'safetensors', tensors, metadata }
+}
+
+/** The names of the files that an index names. */
+export function shardNames(path: string): string[] {
+  const files = new Set<string>()
+  readIndex(path, (_, file) => files.add(file))
+  return [...files].sort()
+}
+
+/** Reads an index: `visit` gets each tensor's name and file, and what makes an error of its place. */
+function readIndex(
+  path: string,
+  visit: (tensor: string, file: string, error: (reason: string) => FileError) => void,
+): Record<string, unknown> {
   let metadata: Record<string, unknown> = Object.create(null)
   let mapped = false
-
   const json = readJson(path)
   json.object((key) => {
     if (key === 'weight_map') {
       mapped = true
       json.object((name, offset) => {
+        const error = (reason: string): FileError => json.error(offset, reason)
         const file = json.string()
         if (!besideIndex.test(file))
-          throw json.error(
-            offset,
-            `tensor ${quote(name)} is said to be in ${quote(file)}, not a file beside the index`,
-          )
-        if (!shards.has(file)) shards.set(file, openSafetensors(join(dirname(path), file)))
-        const entry = shards.get(file)?.tensors.get(name)
-        if (entry === undefined) throw json.error(offset, `tensor ${quote(name)} is not in ${quote(file)}`)
-        tensors.set(name, entry)
+          throw error(`tensor ${quote(name)} is said to be in ${quote(file)}, not a file beside the index`)
+        visit(name, file, error)
       })
     } else if (key === 'metadata') metadata = json.record()
     else json.value()
   })
   json.end()
   if (!mapped) throw json.error(0, 'weight_map is missing')
-  return { path, format: 'safetensors', tensors, metadata }
+  return metadata
 }
 
 function readJson(path: string): JsonReader {

@@ -17,9 +17,10 @@ function program(): string[] {
 }
 export const command = program()
 
-/** Starts `glossa` with these arguments, in the repository's root. */
-export function start(args: readonly string[]): ChildProcess {
-  return spawn(process.execPath, [...command, ...args], { cwd: root, stdio: ['pipe', 'pipe', 'pipe'] })
+/** Starts `glossa` with these arguments, and variables beside those that there are, in the repository's root. */
+export function start(args: readonly string[], variables: Record<string, string> = {}): ChildProcess {
+  const env = { ...process.env, ...variables }
+  return spawn(process.execPath, [...command, ...args], { cwd: root, env, stdio: ['pipe', 'pipe', 'pipe'] })
 }
 
 export interface Result {
