@@ -1,4 +1,6 @@
 /** Models: the decoder, its families, its taps. */
+export { convertToGguf, type GgufWeights } from './convert/toGguf.ts'
+export { type Conversion, convertToHuggingFace } from './convert/toHuggingFace.ts'
 export { type Cache, type ForwardInput, type ForwardOutput, forward } from './decoder.ts'
 export { type ExportedFiles, type ExportModelOptions, exportModel } from './export.ts'
 export { type LoadedModel, load } from './load.ts'

@@ -54,6 +54,13 @@ const cases: [args: string[], code: number, message: string | RegExp][] = [
     1,
     /the model has layers 0 to 2$/,
   ],
+  [
+    ['convert', '-m', llamaTiny, '-o', 'folder', '--type', 'f16'],
+    2,
+    '--type is for GGUF files: the output must end in .gguf',
+  ],
+  [['convert', '-m', llamaTiny, '-o', 'folder'], 1, /^test\/fixtures\/llama-tiny: only Llama models in GGUF/],
+  [['convert', '-m', llamaTiny, '-o', '/nowhere/x.gguf'], 1, /\/nowhere.*no such file or folder$/],
   [['export', '-m', llamaTiny, '-o', 'model.bin'], 2, '--output model.bin: must end in .onnx'],
   [['export', '-m', llamaTiny, '-o', '/nowhere/model.onnx'], 1, /\/nowhere.*no such file or folder$/],
 ]

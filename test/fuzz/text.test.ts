@@ -13,8 +13,10 @@ import {
   loadTokenizer,
   type Tokenizer,
   TokenizerError,
+  tokenizerFilesFromGguf,
   tokenizerFromGguf,
   tokenizerFromHuggingFace,
+  tokenizerToGguf,
 } from '../../src/text/index.ts'
 
 const multiplier = process.env.GLOSSA_FUZZ_RUNS
@@ -72,6 +74,31 @@ function attempt(load: () => Tokenizer): 'loaded' | 'refused' {
 }
 
 type Tree = { [key: string]: unknown }
+
+/** GGUF metadata by way of tokenizer.json. */
+function convertedToFiles(metadata: Tree): Tokenizer {
+  const files = tokenizerFilesFromGguf(metadata, 'm.gguf')
+  const source = (name: keyof typeof files) => ({ json: JSON.parse(JSON.stringify(files[name])), file: name })
+  return tokenizerFromHuggingFace({
+    tokenizer: source('tokenizer.json'),
+    config: source('tokenizer_config.json'),
+  })
+}
+
+/** A tokenizer.json by way of GGUF metadata. */
+function convertedToGguf(json: unknown): Tokenizer {
+  writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(json))
+  const tokenizer = loadTokenizer(folder)
+  const metadata = tokenizerToGguf(tokenizer, folder, tokenizer.vocabSize)
+  const plain = Object.entries(metadata).map(([key, [, value]]) => [key, value])
+  const converted = tokenizerFromGguf(Object.fromEntries(plain), 'm.gguf')
+  for (const text of texts) {
+    const { ids } = tokenizer.encode(text)
+    expect(converted.encode(text).ids, text).toEqual(ids)
+    expect(converted.decode(ids), text).toEqual(tokenizer.decode(ids))
+  }
+  return converted
+}
 
 const strange = fc.oneof(
   fc.constantFrom<unknown>(
@@ -174,6 +201,22 @@ describe('tokenizer.json', () => {
       { ...parameters, numRuns: 4 * parameters.numRuns },
     )
     expect(outcomes.size).toBe(2) // the changes are neither always fatal nor always harmless
+  })
+
+  test('with a few changes, converted to GGUF', () => {
+    const convertible = () => {
+      const json = JSON.parse(fixture('byte-level'))
+      return { ...json, added_tokens: json.added_tokens.slice(0, 1) }
+    }
+    expect(probe(() => convertedToGguf(convertible()))).toBe('loaded')
+    const changes = fc.array(change, { minLength: 1, maxLength: 2 })
+    fc.assert(
+      fc.property(changes, (list) => {
+        const json = list.reduce<unknown>((tree, one) => mutated(tree, one), convertible())
+        probe(() => convertedToGguf(json))
+      }),
+      parameters,
+    )
   })
 
   test('with bytes changed', () => {
@@ -298,6 +341,7 @@ describe('GGUF metadata', () => {
           original(),
         ) as Tree
         probe(() => tokenizerFromGguf(metadata, 'm.gguf'))
+        probe(() => convertedToFiles(metadata))
       }),
       { ...parameters, numRuns: 2 * parameters.numRuns },
     )
