@@ -23,8 +23,9 @@ const cases: [args: string[], code: number, message: string | RegExp][] = [
   [
     ['generate', '-m', llamaTiny, ...tokens, '--weights', 'int5'],
     2,
-    '--weights int5: must be f32, int8 or int4',
+    '--weights int5: must be f32, int8, int4 or stored',
   ],
+  [['generate', '-m', llamaTiny, ...tokens, '--weights', 'stored'], 1, /has no matrices in Q4_0 or Q8_0/],
   [['generate', '-m', llamaTiny, ...tokens, '-n', '0'], 2, '--max-tokens 0: must be above 0'],
   [['generate', '-m', llamaTiny, ...tokens, '-n', '1.5'], 2, '--max-tokens 1.5: must be a whole number'],
   [['generate', '-m', llamaTiny, ...tokens, '-n', 'many'], 2, /'many' is not a number$/],
