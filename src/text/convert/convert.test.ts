@@ -140,6 +140,10 @@ describe('there and back', () => {
     const folder = folderOf(tokenizerFilesFromGguf(metadata, 'm.gguf') as unknown as Record<string, object>)
     const own = loadTokenizer(folder)
     for (const text of texts) expect(own.encode(text).ids, text).toEqual(reference.encode(text).ids)
+    // The longer runs of spaces share a score.
+    for (let length = 1; length < 100; length++)
+      for (const text of [' '.repeat(length), `${' '.repeat(length)}the`, `x${' '.repeat(length)}.`])
+        expect(own.encode(text).ids, text).toEqual(reference.encode(text).ids)
     expectSame(folder, toGguf(folder))
   })
 
@@ -190,11 +194,7 @@ describe('refuses what the other side cannot say', () => {
       /pre_tokenizer: GGUF has no name for splitting by \["x\+"\]/,
     ],
     ['WordPiece', fixture('wordpiece'), /model\.type: only BPE vocabularies/],
-    [
-      'a list that no scores give',
-      fixture('byte-fallback'),
-      /model\.merges.*: (by GGUF's scores|merges of one token)/,
-    ],
+    ['a list that no scores give', fixture('byte-fallback'), /model\.merges.*: (by GGUF's scores|are mixed)/],
     [
       'tokens around a text',
       byteLevel({

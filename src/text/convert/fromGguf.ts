@@ -2,7 +2,12 @@
 import { quote } from '../errors.ts'
 import { type ByteLevelModel, byteLevelSplits, describeGgufTokenizer } from '../load/gguf.ts'
 import type { GgufMetadata } from '../load/ggufMetadata.ts'
-import { type SentencePieceModel, scoredMerges, sentencePieceSections } from '../load/sentencePiece.ts'
+import {
+  mayShareScore,
+  type SentencePieceModel,
+  scoredMerges,
+  sentencePieceSections,
+} from '../load/sentencePiece.ts'
 import type { AddedToken } from '../pipeline/addedTokens.ts'
 import type { SpecialIds } from '../pipeline/pipeline.ts'
 import type { Vocabulary } from '../pipeline/vocabulary.ts'
@@ -100,31 +105,34 @@ const bpe = (vocabulary: Vocabulary, merges: readonly string[] | readonly (reado
   merges,
 })
 
-/** Merges in the order of transformers' own converter: by score, and for one result the longest left part first. */
+/** Merges in the order of transformers' own converter: by score, then the longest left and right parts first. */
 function sentencePiece(model: SentencePieceModel, meta: GgufMetadata) {
   const { vocabulary, special, addSpacePrefix } = model
-  const { tokens } = vocabulary
-  const { merges } = scoredMerges(model)
-  const ordered = merges.sort(
-    (a, b) => a.rank - b.rank || (tokens[b.left]?.length ?? 0) - (tokens[a.left]?.length ?? 0),
+  const token = (id: number): string => vocabulary.tokens[id] ?? ''
+  const ordered = scoredMerges(model).merges.sort(
+    (a, b) =>
+      a.rank - b.rank ||
+      token(b.left).length - token(a.left).length ||
+      token(b.right).length - token(a.right).length,
   )
   for (const [i, { left, right, rank, result }] of ordered.entries()) {
     const before = ordered[i - 1]
-    if (tokens[left] === undefined || tokens[right] === undefined)
+    if (token(left) === '' || token(right) === '')
       meta
         .place('tokens')
         .at(result)
-        .fail(`${quote(tokens[result])} has a character that is no token: tokenizer.json cannot merge it`)
-    if (before?.rank === rank && before.result !== result)
+        .fail(`${quote(token(result))} has a character that is no token: tokenizer.json cannot merge it`)
+    const tied = before?.rank === rank && before.result !== result
+    if (tied && !mayShareScore([token(before.result), token(result)]))
       meta
         .place('scores')
         .at(result)
         .fail(
-          `${quote(tokens[before.result])} and ${quote(tokens[result])} have the same score: tokenizer.json cannot say which goes first`,
+          `${quote(token(before.result))} and ${quote(token(result))} have the same score: tokenizer.json cannot say which goes first`,
         )
   }
-  const pairs = ordered.map(({ left, right }) => [tokens[left]!, tokens[right]!])
-  const unk_token = special.unk === undefined ? null : tokens[special.unk]!
+  const pairs = ordered.map(({ left, right }) => [token(left), token(right)])
+  const unk_token = special.unk === undefined ? null : token(special.unk)
   return {
     ...sentencePieceSections(addSpacePrefix),
     model: { ...bpe(vocabulary, pairs), unk_token, fuse_unk: true, byte_fallback: true },

@@ -7,9 +7,10 @@ import { Place, quote } from '../errors.ts'
 import { readJson } from '../load/files.ts'
 import { tokenTypes } from '../load/ggufMetadata.ts'
 import { ggufPreTokenizers } from '../load/ggufPre.ts'
-import { scoredMerges, sentencePieceSections } from '../load/sentencePiece.ts'
+import { mayShareScore, scoredMerges, sentencePieceSections } from '../load/sentencePiece.ts'
 import { parseConfig } from '../load/special.ts'
 import { parse } from '../pipeline/component.ts'
+import type { Merge } from '../pipeline/merge.ts'
 import { loadModel, mergesOf } from '../pipeline/models.ts'
 import { byteOfToken, type Vocabulary } from '../pipeline/vocabulary.ts'
 import type { Tokenizer } from '../tokenizer.ts'
@@ -222,30 +223,16 @@ function scores({ json, place, vocabulary, types }: Source): TokenizerMetadata {
     )
   const at = place.at('model').at('merges')
   const listed = mergesOf(json.model.merges, vocabulary, '', at)
-  const results = [...new Set(listed.map(({ result }) => result))]
-  const scoreOf = new Map(results.map((id, rank) => [id, -rank]))
+  const scoreOf = scoresOf(listed, vocabulary, at)
   const mergeable = (id: number) => types[id] === tokenTypes.normal
   // Single characters are where merging begins: their scores say nothing, but no two are to be the same.
-  const values = types.map((_, id) => (mergeable(id) ? (scoreOf.get(id) ?? -results.length - id) : 0))
-  const implied = new Map(
-    scoredMerges({ vocabulary, scores: values, mergeable }).merges.map((merge) => [
-      `${merge.left} ${merge.right}`,
-      merge,
-    ]),
-  )
+  const values = types.map((_, id) => (mergeable(id) ? (scoreOf.get(id) ?? -listed.length - id) : 0))
+  const { merges } = scoredMerges({ vocabulary, scores: values, mergeable })
+  const implied = new Map(merges.map((merge) => [`${merge.left} ${merge.right}`, merge]))
   const spell = (left: number, right: number) =>
     `${quote(vocabulary.tokens[left])} and ${quote(vocabulary.tokens[right])}`
-  let last = -1
-  for (const [i, { left, right }] of listed.entries()) {
-    const key = `${left} ${right}`
-    const rank = implied.get(key)?.rank ?? -1
-    if (rank < last)
-      at.at(i).fail(
-        `merges of one token are not one after the other: GGUF has no score for ${spell(left, right)}`,
-      )
-    last = rank
-    implied.delete(key)
-  }
+  for (const [i, { left, right }] of listed.entries())
+    if (!implied.delete(`${left} ${right}`)) at.at(i).fail(`GGUF's scores cannot merge ${spell(left, right)}`)
   for (const { left, right } of implied.values())
     at.fail(`by GGUF's scores ${spell(left, right)} would be merged, too; the list does not have them`)
   return {
@@ -254,4 +241,29 @@ function scores({ json, place, vocabulary, types }: Source): TokenizerMetadata {
     'tokenizer.ggml.scores': ['f32[]', values],
     'tokenizer.ggml.add_space_prefix': ['bool', prefixes[0]!],
   }
+}
+
+/** Scores of what merges make: the better, the earlier. Tokens whose merges are mixed share one, where they may. */
+function scoresOf(merges: readonly Merge[], { tokens }: Vocabulary, place: Place): Map<number, number> {
+  const lastOf = new Map(merges.map(({ result }, i) => [result, i]))
+  const scores = new Map<number, number>()
+  let from = 0
+  let end = 0
+  for (const [i, { result }] of merges.entries()) {
+    end = Math.max(end, lastOf.get(result)!)
+    scores.set(result, -from)
+    if (i < end) continue
+    const group = merges.slice(from, i + 1)
+    const results = [...new Set(group.map((merge) => tokens[merge.result]!))]
+    const length = (merge: Merge | undefined) => tokens[merge?.left ?? -1]?.length ?? 0
+    const ordered = group.every((merge, j) => j === 0 || length(merge) <= length(group[j - 1]))
+    if (results.length > 1 && !(ordered && mayShareScore(results)))
+      place
+        .at(from)
+        .fail(
+          `the merges that make ${quote(results[0])} and ${quote(results[1])} are mixed: GGUF has no such scores`,
+        )
+    from = i + 1
+  }
+  return scores
 }

@@ -47,6 +47,15 @@ export function sentencePieceTokenizer(options: SentencePieceModel, place: Place
   })
 }
 
+/**
+ * Whether tokens may share a score in tokenizer.json, which ranks merges one by one and not by place: if they are
+ * runs of one character, as Llama 2's longer runs of spaces are. When their turn comes, merges of better scores
+ * have left runs that get shorter from left to right, so that the leftmost merge is the one with the longest left
+ * part. A list that puts those first, as transformers' converter does, comes to the same.
+ */
+export const mayShareScore = (tokens: readonly string[]): boolean =>
+  new Set(tokens.flatMap((token) => [...token])).size === 1
+
 /** The sections of tokenizer.json, but for the model, that do what SentencePiece does. */
 export const sentencePieceSections = (addSpacePrefix: boolean) => ({
   normalizer: {
