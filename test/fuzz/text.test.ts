@@ -168,6 +168,23 @@ const tokenizerJson = fc.nat(cases.length - 1).map((i): Tree => {
   return { ...json, ...sections, model: { ...json.model, ...(model as Tree | undefined) } }
 })
 
+const byteTokens = Array.from(
+  { length: 256 },
+  (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`,
+)
+
+/** Metadata of a small SentencePiece vocabulary. */
+const sentencePiece = (): Tree => ({
+  'tokenizer.ggml.model': 'llama',
+  'tokenizer.ggml.tokens': ['<unk>', '<s>', '</s>', '▁', 'a', '▁a', 'aa', '<user>', '', ...byteTokens],
+  'tokenizer.ggml.scores': [0, 0, 0, -9, -9, -2, -3, 0, 0, ...byteTokens.map(() => 0)],
+  'tokenizer.ggml.token_type': [2, 3, 3, 1, 1, 1, 1, 4, 5, ...byteTokens.map(() => 6)],
+  'tokenizer.ggml.bos_token_id': 1,
+  'tokenizer.ggml.eos_token_id': 2,
+  'tokenizer.ggml.add_bos_token': true,
+  'tokenizer.chat_template': '{{ x }}',
+})
+
 /** The bytes with some of them changed, inserted or cut off. */
 const damage = fc.array(
   fc.tuple(fc.constantFrom('set', 'insert', 'cut'), fc.double({ min: 0, max: 1, noNaN: true }), fc.nat(255)),
@@ -203,8 +220,9 @@ describe('tokenizer.json', () => {
     expect(outcomes.size).toBe(2) // the changes are neither always fatal nor always harmless
   })
 
-  test('with a few changes, converted to GGUF', () => {
-    const convertible = () => {
+  test.each(['byte-level', 'SentencePiece'])('%s with a few changes, converted to GGUF', (kind) => {
+    const convertible = (): unknown => {
+      if (kind === 'SentencePiece') return tokenizerFilesFromGguf(sentencePiece(), 'm.gguf')['tokenizer.json']
       const json = JSON.parse(fixture('byte-level'))
       return { ...json, added_tokens: json.added_tokens.slice(0, 1) }
     }
@@ -302,16 +320,6 @@ test('tokenizer.bin with bytes changed', () => {
 })
 
 describe('GGUF metadata', () => {
-  const sentencePiece = (): Tree => ({
-    'tokenizer.ggml.model': 'llama',
-    'tokenizer.ggml.tokens': ['<unk>', '<s>', '</s>', '▁', 'a', '▁a', 'aa', '<0x0A>', '<user>', ''],
-    'tokenizer.ggml.scores': [0, 0, 0, -9, -9, -2, -3, 0, 0, 0],
-    'tokenizer.ggml.token_type': [2, 3, 3, 1, 1, 1, 1, 6, 4, 5],
-    'tokenizer.ggml.bos_token_id': 1,
-    'tokenizer.ggml.eos_token_id': 2,
-    'tokenizer.ggml.add_bos_token': true,
-    'tokenizer.chat_template': '{{ x }}',
-  })
   const byteLevel = (): Tree => {
     const { vocab, merges } = JSON.parse(fixture('byte-level')).model
     return {

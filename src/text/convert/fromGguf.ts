@@ -4,6 +4,7 @@ import { type ByteLevelModel, byteLevelSplits, describeGgufTokenizer } from '../
 import type { GgufMetadata } from '../load/ggufMetadata.ts'
 import {
   mayShareScore,
+  requireBytes,
   type SentencePieceModel,
   scoredMerges,
   sentencePieceSections,
@@ -108,6 +109,7 @@ const bpe = (vocabulary: Vocabulary, merges: readonly string[] | readonly (reado
 /** Merges in the order of transformers' own converter: by score, then the longest left and right parts first. */
 function sentencePiece(model: SentencePieceModel, meta: GgufMetadata) {
   const { vocabulary, special, addSpacePrefix } = model
+  requireBytes(vocabulary, meta.place('tokens'))
   const token = (id: number): string => vocabulary.tokens[id] ?? ''
   const ordered = scoredMerges(model).merges.sort(
     (a, b) =>

@@ -1,19 +1,17 @@
 /** The tokenizer of a Hugging Face folder as GGUF metadata. */
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { isDeepStrictEqual } from 'node:util'
 import { z } from 'zod'
 import { Place, quote } from '../errors.ts'
 import { readJson } from '../load/files.ts'
 import { tokenTypes } from '../load/ggufMetadata.ts'
-import { ggufPreTokenizers } from '../load/ggufPre.ts'
-import { mayShareScore, scoredMerges, sentencePieceSections } from '../load/sentencePiece.ts'
 import { parseConfig } from '../load/special.ts'
 import { parse } from '../pipeline/component.ts'
-import type { Merge } from '../pipeline/merge.ts'
-import { loadModel, mergesOf } from '../pipeline/models.ts'
+import { loadModel } from '../pipeline/models.ts'
 import { byteOfToken, type Vocabulary } from '../pipeline/vocabulary.ts'
 import type { Tokenizer } from '../tokenizer.ts'
+import { byteLevelToGguf } from './byteLevelToGguf.ts'
+import { sentencePieceToGguf } from './sentencePieceToGguf.ts'
 
 /** Metadata values with their types in a GGUF file. */
 export type TokenizerMetadata = Record<
@@ -51,10 +49,10 @@ const fileFields = z.looseObject({
     merges: z.array(z.union([z.string(), z.tuple([z.string(), z.string()])])),
   }),
 })
-type TokenizerJson = z.output<typeof fileFields>
+export type TokenizerJson = z.output<typeof fileFields>
 
 /** What is read of a tokenizer.json, and where its errors are. */
-interface Source {
+export interface Source {
   readonly json: TokenizerJson
   readonly place: Place
   readonly vocabulary: Vocabulary
@@ -89,7 +87,7 @@ export function tokenizerToGguf(tokenizer: Tokenizer, folder: string, rows: numb
   const types = ids.map(typeOf)
   const source: Source = { json, place, vocabulary, types }
   return {
-    ...(sentencePiece ? scores(source) : byteLevel(source)),
+    ...(sentencePiece ? sentencePieceToGguf(source) : byteLevelToGguf(source)),
     'tokenizer.ggml.tokens': ['string[]', ids.map((id) => spelling(id) ?? `[PAD${id}]`)],
     'tokenizer.ggml.token_type': ['i32[]', types],
     ...specialTokens(tokenizer, place),
@@ -147,123 +145,4 @@ function specialTokens(tokenizer: Tokenizer, place: Place): TokenizerMetadata {
   for (const [role, id] of Object.entries(ids))
     if (id !== undefined) metadata[`tokenizer.ggml.${role}_token_id`] = ['u32', id]
   return metadata
-}
-
-function byteLevel({ json, place }: Source): TokenizerMetadata {
-  if (json.normalizer != null) place.at('normalizer').fail('GGUF has none for byte-level vocabularies')
-  parse(decoderFields, json.decoder, place.at('decoder'))
-  const splits = splitsOf(json.pre_tokenizer, place.at('pre_tokenizer'))
-  const ignoreMerges = json.model.ignore_merges ?? false
-  const known = Object.entries(ggufPreTokenizers).find(
-    ([, pre]) => isDeepStrictEqual(pre.split, splits) && (pre.ignoreMerges ?? false) === ignoreMerges,
-  )
-  const [name] =
-    known ??
-    place
-      .at('pre_tokenizer')
-      .fail(`GGUF has no name for splitting by ${quote(splits)}${ignoreMerges ? ' with ignore_merges' : ''}`)
-  return {
-    'tokenizer.ggml.model': ['string', 'gpt2'],
-    'tokenizer.ggml.pre': ['string', name],
-    'tokenizer.ggml.merges': [
-      'string[]',
-      json.model.merges.map((pair) => (typeof pair === 'string' ? pair : pair.join(' '))),
-    ],
-  }
-}
-
-const decoderFields = z.looseObject(
-  { type: z.literal('ByteLevel') },
-  { error: 'GGUF knows only ByteLevel here' },
-)
-const byteLevelFields = z.looseObject({
-  type: z.literal('ByteLevel'),
-  add_prefix_space: z.literal(false),
-  use_regex: z.boolean().default(true),
-})
-const splitFields = z.looseObject({
-  type: z.literal('Split'),
-  pattern: z.object({ Regex: z.string() }),
-  behavior: z.literal('Isolated'),
-  invert: z.literal(false).optional(),
-})
-const digitFields = z.looseObject({ type: z.literal('Digits'), individual_digits: z.literal(true) })
-const stepFields = z.union([byteLevelFields, splitFields, digitFields], {
-  error: 'GGUF knows Split by an expression, single Digits, and ByteLevel without a space in front',
-})
-const sequenceFields = z.looseObject({ type: z.literal('Sequence'), pretokenizers: z.array(stepFields) })
-
-/** The expressions by which a `pre_tokenizer` section splits, one after the other. */
-function splitsOf(section: unknown, place: Place): string[] {
-  const steps = sequenceFields.safeParse(section).data?.pretokenizers ?? [parse(stepFields, section, place)]
-  if (steps.at(-1)?.type !== 'ByteLevel') place.fail('GGUF needs ByteLevel as the last step')
-  return steps.flatMap((step) => {
-    if (step.type === 'Split') return [step.pattern.Regex]
-    if (step.type === 'Digits') return ['\\p{N}']
-    return step.use_regex ? ggufPreTokenizers['gpt-2']!.split : []
-  })
-}
-
-/**
- * SentencePiece has scores where tokenizer.json has a list of merges: the more important a merge, the better the
- * score of what it makes. That is the same only if the list has all ways to make a token, one after the other,
- * as in lists that were made from scores.
- */
-function scores({ json, place, vocabulary, types }: Source): TokenizerMetadata {
-  const prefixes = [true, false].filter((prefix) => {
-    const { normalizer, pre_tokenizer, decoder } = sentencePieceSections(prefix)
-    return isDeepStrictEqual(
-      [json.normalizer, json.pre_tokenizer ?? null, json.decoder],
-      [normalizer, pre_tokenizer, decoder],
-    )
-  })
-  if (prefixes.length === 0)
-    place.fail(
-      'normalizer, pre_tokenizer and decoder are not those of a SentencePiece vocabulary (Prepend ▁, Replace, ByteFallback, Fuse, Strip), and GGUF has no others',
-    )
-  const at = place.at('model').at('merges')
-  const listed = mergesOf(json.model.merges, vocabulary, '', at)
-  const scoreOf = scoresOf(listed, vocabulary, at)
-  const mergeable = (id: number) => types[id] === tokenTypes.normal
-  // Single characters are where merging begins: their scores say nothing, but no two are to be the same.
-  const values = types.map((_, id) => (mergeable(id) ? (scoreOf.get(id) ?? -listed.length - id) : 0))
-  const { merges } = scoredMerges({ vocabulary, scores: values, mergeable })
-  const implied = new Map(merges.map((merge) => [`${merge.left} ${merge.right}`, merge]))
-  const spell = (left: number, right: number) =>
-    `${quote(vocabulary.tokens[left])} and ${quote(vocabulary.tokens[right])}`
-  for (const [i, { left, right }] of listed.entries())
-    if (!implied.delete(`${left} ${right}`)) at.at(i).fail(`GGUF's scores cannot merge ${spell(left, right)}`)
-  for (const { left, right } of implied.values())
-    at.fail(`by GGUF's scores ${spell(left, right)} would be merged, too; the list does not have them`)
-  return {
-    'tokenizer.ggml.model': ['string', 'llama'],
-    'tokenizer.ggml.pre': ['string', 'default'],
-    'tokenizer.ggml.scores': ['f32[]', values],
-    'tokenizer.ggml.add_space_prefix': ['bool', prefixes[0]!],
-  }
-}
-
-/** Scores of what merges make: the better, the earlier. Tokens whose merges are mixed share one, where they may. */
-function scoresOf(merges: readonly Merge[], { tokens }: Vocabulary, place: Place): Map<number, number> {
-  const lastOf = new Map(merges.map(({ result }, i) => [result, i]))
-  const scores = new Map<number, number>()
-  let from = 0
-  let end = 0
-  for (const [i, { result }] of merges.entries()) {
-    end = Math.max(end, lastOf.get(result)!)
-    scores.set(result, -from)
-    if (i < end) continue
-    const group = merges.slice(from, i + 1)
-    const results = [...new Set(group.map((merge) => tokens[merge.result]!))]
-    const length = (merge: Merge | undefined) => tokens[merge?.left ?? -1]?.length ?? 0
-    const ordered = group.every((merge, j) => j === 0 || length(merge) <= length(group[j - 1]))
-    if (results.length > 1 && !(ordered && mayShareScore(results)))
-      place
-        .at(from)
-        .fail(
-          `the merges that make ${quote(results[0])} and ${quote(results[1])} are mixed: GGUF has no such scores`,
-        )
-    from = i + 1
-  }
-  return scores
 }

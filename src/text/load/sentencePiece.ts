@@ -47,6 +47,12 @@ export function sentencePieceTokenizer(options: SentencePieceModel, place: Place
   })
 }
 
+/** Fails without the 256 tokens of single bytes: then GGUF and tokenizer.json count unknown characters differently. */
+export function requireBytes(vocabulary: Vocabulary, place: Place): void {
+  if (vocabulary.byteTokens().includes(-1))
+    place.fail('not every byte has a token, <0x00> to <0xFF>: unknown characters would come out differently')
+}
+
 /**
  * Whether tokens may share a score in tokenizer.json, which ranks merges one by one and not by place: if they are
  * runs of one character, as Llama 2's longer runs of spaces are. When their turn comes, merges of better scores
