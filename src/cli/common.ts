@@ -17,9 +17,11 @@ export const modelOptions = z.strictObject({
       'A folder in Hugging Face layout, a .gguf file, a llama2.c .bin with its tokenizer.bin, or org/name on the hub',
     ),
   weights: z
-    .enum(['f32', 'int8', 'int4'])
+    .enum(['f32', 'int8', 'int4', 'stored'])
     .default('f32')
-    .describe('f32 is exact and mapped from the file; int8 and int4 are smaller and faster'),
+    .describe(
+      'f32 is exact and mapped from the file; int8 and int4 are smaller and faster; stored runs Q4_0 and Q8_0 of a GGUF file as they are',
+    ),
   context: z.int().positive().optional().describe('Most positions; by default those the model was made for'),
   device: z.string().min(1).default('cpu').describe('Execution provider of ONNX Runtime'),
   threads: z.int().positive().optional().describe('Threads of one operation; all cores by default'),

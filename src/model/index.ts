@@ -1,4 +1,6 @@
 /** Models: the decoder, its families, its taps. */
+export { convertToGguf, type GgufWeights } from './convert/toGguf.ts'
+export { type Conversion, convertToHuggingFace } from './convert/toHuggingFace.ts'
 export { type Cache, type ForwardInput, type ForwardOutput, forward } from './decoder.ts'
 export { Encoder, type EncoderOptions, encoderSites } from './encoder.ts'
 export type { EncoderParams, EncoderSpec } from './encoderSpec.ts'

@@ -1,20 +1,14 @@
 /** From files to a decoder: its description, its parameters by name, its tokenizer. */
-import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
-import {
-  FileStorage,
-  fromStorage,
-  type Shape,
-  type Storage,
-  type Tensor,
-  type TypedArray,
-} from '../array/index.ts'
-import { type Checkpoint, openCheckpoint, readBytes, readFloats, type TensorEntry } from '../store/index.ts'
+import type { Shape } from '../array/index.ts'
+import { type Checkpoint, openCheckpoint } from '../store/index.ts'
 import { loadTokenizer, type Tokenizer, tokenizerFromGguf, tokenizerFromLlama2c } from '../text/index.ts'
 import type { DecoderNames, Described, Family } from './families/family.ts'
 import { familyOf } from './families/index.ts'
 import { parameterShapes } from './shapes.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
+import { tensorOf } from './storage.ts'
 
 export interface LoadedModel {
   readonly path: string
@@ -24,37 +18,6 @@ export interface LoadedModel {
   /** Names of the parameters in the checkpoint, in the shape of `params`. */
   readonly names: DecoderNames
   readonly tokenizer: Tokenizer | undefined
-}
-
-/** Contents converted to f32 when they are first used. */
-class ConvertedStorage implements Storage {
-  readonly dtype = 'f32'
-  readonly shape: readonly number[]
-  readonly #entry: TensorEntry
-  #data: Float32Array | undefined
-
-  constructor(entry: TensorEntry) {
-    this.shape = entry.shape
-    this.#entry = entry
-  }
-
-  read(): TypedArray {
-    this.#data ??= readFloats(this.#entry)
-    return this.#data
-  }
-
-  dispose(): void {
-    this.#data = undefined
-  }
-}
-
-/** f32 stays in the file until somebody needs it, where it can be mapped; other types are converted. */
-function tensorOf(entry: TensorEntry): Tensor {
-  if (entry.type !== 'f32') return fromStorage(new ConvertedStorage(entry))
-  const file = { path: realpathSync(entry.file), offset: entry.offset, bytes: entry.bytes }
-  return fromStorage(
-    new FileStorage('f32', entry.shape, file, () => new Float32Array(readBytes(entry).buffer)),
-  )
 }
 
 /** Binds names to tensors. Missing, misshapen and unexpected tensors are one error that lists them. */
@@ -137,6 +100,9 @@ export function load(path: string): LoadedModel {
   }
 }
 
+/** What GGUF files without a tokenizer say of it. */
+const noTokenizer: readonly unknown[] = [undefined, 'none', 'no_vocab']
+
 /** What the files beside a checkpoint say of it. */
 export function describeFiles(
   path: string,
@@ -149,7 +115,9 @@ export function describeFiles(
       id: String(metadata['general.architecture']),
       source: path,
       tokenizer: () =>
-        metadata['tokenizer.ggml.model'] === undefined ? undefined : tokenizerFromGguf(metadata, path),
+        noTokenizer.includes(metadata['tokenizer.ggml.model'])
+          ? undefined
+          : tokenizerFromGguf(metadata, path),
     }
   const folder = statSync(path).isDirectory() ? path : dirname(path)
   if (format === 'llama2c') {

@@ -1,5 +1,5 @@
 /** Rounding weight matrices to blocks of 4 or 8 bits, in the layout of `array/quantized.ts`. */
-import { type Tensor, tensor } from '../array/index.ts'
+import { type Tensor, tensor, typedArray } from '../array/index.ts'
 import type { QuantizedMatrix } from './spec.ts'
 
 export interface QuantizeOptions {
@@ -54,15 +54,19 @@ export function asRows(matrix: Tensor, layout: 'out-in' | 'in-out'): Tensor {
   return tensor(to, [out, inner])
 }
 
-/** Matrices of one input on top of each other: one product instead of several. */
-export function stackRows(matrices: readonly Tensor[]): Tensor {
-  const inner = matrices[0]!.sizes[1]!
-  const total = matrices.reduce((sum, { sizes }) => sum + sizes[0]!, 0)
-  const data = new Float32Array(total * inner)
+/** Arrays [rows, ...] of equal rows on top of each other: matrices of one input become one product. */
+export function stackRows(arrays: readonly Tensor[]): Tensor {
+  const [first] = arrays as [Tensor, ...Tensor[]]
+  const [, ...row] = first.sizes
+  const rows = arrays.reduce((sum, { sizes }) => sum + sizes[0]!, 0)
+  const data = typedArray(
+    first.dtype,
+    arrays.reduce((sum, array) => sum + array.data.length, 0),
+  )
   let at = 0
-  for (const matrix of matrices) {
-    data.set(matrix.data as Float32Array, at)
-    at += matrix.data.length
+  for (const array of arrays) {
+    data.set(array.data as never, at)
+    at += array.data.length
   }
-  return tensor(data, [total, inner])
+  return tensor(data, [rows, ...row], first.dtype)
 }

@@ -2,13 +2,25 @@
 import { bytesPerElement, leaves, type Tensor, tensor } from '../array/index.ts'
 import { Model } from './model.ts'
 import { asRows, quantizeRows, stackRows } from './quantize.ts'
-import type { AttentionParams, DecoderParams, DenseParams, FfnParams, Linear, Matrix } from './spec.ts'
+import type {
+  AttentionParams,
+  DecoderParams,
+  DecoderSpec,
+  DenseParams,
+  FfnParams,
+  Linear,
+  Matrix,
+} from './spec.ts'
+import { stackStored, storedMatrix } from './stored.ts'
 import type { TapOptions } from './taps.ts'
 
-export type WeightFormat = 'f32' | 'int8' | 'int4'
+export type WeightFormat = 'f32' | 'int8' | 'int4' | 'stored'
 
 export interface SealOptions extends TapOptions {
-  /** `f32` weights stay in their file and are mapped; the others are rounded when sealing. */
+  /**
+   * `f32` weights stay in their file and are mapped; `int8` and `int4` are rounded when sealing; `stored` ones
+   * are the Q4_0 and Q8_0 matrices of a GGUF file as they are, and what it has in other types in f32.
+   */
   readonly weights?: WeightFormat
   /**
    * Most values that share a scale (int4, int8): 128 is fastest, 32 is most exact. A matrix whose rows it does
@@ -38,52 +50,78 @@ export function seal(model: Model, options: SealOptions = {}): Model {
     // Mapped weights are used where they lie; re-laying them would copy them.
     return new Model({ ...common, spec: model.spec, params: model.params, taps, prepack: false })
   const spec = { ...model.spec, layout: 'out-in' as const }
-  return new Model({ ...common, spec, params: quantizeParams(model, bitsOf[weights], block), taps })
+  const params = weights === 'stored' ? storedParams(model) : quantizeParams(model, bitsOf[weights], block)
+  return new Model({ ...common, spec, params, taps })
 }
 
-function quantizeParams({ params, spec }: Model, bits: 4 | 8, block: number): DecoderParams {
-  const { layout } = spec
+function quantizeParams(model: Model, bits: 4 | 8, block: number): DecoderParams {
   const round = (rows: Tensor): Matrix => {
     const [out, inner] = rows.sizes as [number, number]
     const own = [128, 64, 32, 16].find((size) => size <= block && inner % size === 0)
     return own ? quantizeRows(rows.data as Float32Array, [out, inner], { bits, block: own }) : rows
   }
-  const rowsOf = ({ weight }: Linear, stored = layout): Tensor => {
-    if ('packed' in weight) throw new Error('these weights are quantised already')
-    return asRows(weight, stored)
+  const params = convertMatrices(model, { matrix: round, stack: (parts) => round(stackRows(parts)) })
+  // The embedding stays exact; a tied head is a rounded copy of it.
+  return params.head ? params : { ...params, head: { weight: round(rowsOf(params.embed, 'out-in')) } }
+}
+
+function storedParams(model: Model): DecoderParams {
+  const take = (rows: Tensor): Matrix => storedMatrix(rows) ?? rows
+  const converted = convertMatrices(model, { matrix: take, stack: stackStored })
+  const params = { ...converted, embed: take(rowsOf(converted.embed, 'out-in')) }
+  if (!leaves(params).some(([path]) => path.endsWith('.packed')))
+    throw new Error(
+      `${model.path} has no matrices in Q4_0 or Q8_0, which alone can run as they are stored: take the weights f32, int8 or int4`,
+    )
+  return params
+}
+
+/** A matrix as rows [out, in]. */
+function rowsOf(matrix: Matrix, layout: DecoderSpec['layout']): Tensor {
+  if ('packed' in matrix) throw new Error('these weights are quantised already')
+  return asRows(matrix, layout)
+}
+
+/** How matrices [out, in] are held instead. */
+interface Conversion {
+  matrix(rows: Tensor): Matrix
+  /** Several of one input as one; undefined if they have to stay apart. */
+  stack(parts: readonly Tensor[]): Matrix | undefined
+}
+
+/** Converts the matrices of the blocks and a head of its own; the embedding stays as it is. */
+function convertMatrices({ params, spec }: Model, { matrix, stack }: Conversion): DecoderParams {
+  const linear = ({ weight, bias }: Linear): Linear => ({ weight: matrix(rowsOf(weight, spec.layout)), bias })
+  const stacked = (parts: readonly Linear[]): Linear | undefined => {
+    const weight = stack(parts.map((part) => rowsOf(part.weight, spec.layout)))
+    return weight && { weight, bias: joinBiases(parts) }
   }
-  const linear = (part: Linear, stored = layout): Linear => ({
-    weight: round(rowsOf(part, stored)),
-    bias: part.bias,
-  })
-  const stacked = (parts: readonly Linear[]): Linear => ({
-    weight: round(stackRows(parts.map((part) => rowsOf(part)))),
-    bias: joinBiases(parts),
-  })
   const attention = (part: AttentionParams): AttentionParams => {
-    const { o, qNorm, kNorm } = part
-    return {
-      qkv: 'qkv' in part ? linear(part.qkv) : stacked([part.q, part.k, part.v]),
-      o: linear(o),
-      qNorm,
-      kNorm,
-    }
+    const rest = { o: linear(part.o), qNorm: part.qNorm, kNorm: part.kNorm }
+    if ('qkv' in part) return { qkv: linear(part.qkv), ...rest }
+    const qkv = stacked([part.q, part.k, part.v])
+    return qkv ? { qkv, ...rest } : { q: linear(part.q), k: linear(part.k), v: linear(part.v), ...rest }
   }
   const ffn = (part: FfnParams): FfnParams =>
     // The router is small and decides much: it stays exact.
     'router' in part
-      ? { router: { ...part.router, weight: rowsOf(part.router) }, experts: part.experts.map(dense) }
+      ? {
+          router: { ...part.router, weight: rowsOf(part.router.weight, spec.layout) },
+          experts: part.experts.map(dense),
+        }
       : dense(part)
   const dense = (part: DenseParams): DenseParams => {
     const down = linear(part.down)
     if ('gateUp' in part) return { gateUp: linear(part.gateUp), down }
-    return 'gate' in part ? { gateUp: stacked([part.gate, part.up]), down } : { up: linear(part.up), down }
+    if (!('gate' in part)) return { up: linear(part.up), down }
+    const gateUp = stacked([part.gate, part.up])
+    return gateUp ? { gateUp, down } : { gate: linear(part.gate), up: linear(part.up), down }
   }
   return {
     ...params,
     blocks: params.blocks.map((block) => ({ ...block, attn: attention(block.attn), mlp: ffn(block.mlp) })),
-    // The embedding stays exact; a tied head is a rounded copy of it.
-    head: linear(params.head ?? { weight: params.embed }, 'out-in'),
+    // A head is a row for each token, whatever the layout of the blocks.
+    head: params.head && { ...params.head, weight: matrix(rowsOf(params.head.weight, 'out-in')) },
   }
 }
 
@@ -100,7 +138,7 @@ export interface WeightBill {
   readonly bytes: number
   /** Bytes that a step of one token reads: of an embedding only a row, unless it is the head too. */
   readonly bytesPerToken: number
-  /** Matrices that stay f32 in a rounded model, because blocks do not divide them. */
+  /** Matrices that stay f32 in a quantised model: blocks do not divide them, or the file has another type. */
   readonly kept: readonly string[]
 }
 
@@ -112,7 +150,7 @@ export function weightBill({ params }: Model): WeightBill {
   const total = (list: readonly [string, Tensor][]): number =>
     list.reduce((sum, [, leaf]) => sum + sizeOf(leaf), 0)
   const perRow = (path: string): boolean =>
-    path === 'positions' || (path === 'embed' && params.head !== undefined)
+    path === 'positions' || (/^embed(\.|$)/.test(path) && params.head !== undefined)
   const rounded = entries.some(([path]) => path.endsWith('.packed'))
   return {
     bytes: total(entries),

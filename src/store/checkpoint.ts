@@ -7,7 +7,7 @@
  */
 import { bytesPerElement, type DType } from '../array/dtype.ts'
 import { FileError, quote, SourceFile } from './file.ts'
-import { dequantize, type GgmlType, ggmlBlocks } from './ggml.ts'
+import { dequantize, type GgmlType, ggmlBlocks, ggmlTypeNames } from './ggml.ts'
 import { bf16ToF32, f16ToF32 } from './half.ts'
 
 export { FileError } from './file.ts'
@@ -147,9 +147,9 @@ export function readFloats(entry: TensorEntry): Float32Array<ArrayBuffer> {
 
 type Convert = (bytes: Uint8Array<ArrayBuffer>, count: number) => Float32Array<ArrayBuffer>
 
-const blockwise = Object.keys(ggmlBlocks).map((type): [string, Convert] => [
+const blockwise = ggmlTypeNames.map((type): [GgmlType, Convert] => [
   type,
-  (bytes, count) => dequantize(type as GgmlType, bytes, count),
+  (bytes, count) => dequantize(type, bytes, count),
 ])
 
 const conversions: Readonly<Partial<Record<StorageType, Convert>>> = {

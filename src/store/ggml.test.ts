@@ -1,7 +1,8 @@
 import { fileURLToPath } from 'node:url'
 import { describe, expect, test } from 'vitest'
 import { readBytes, readFloats } from './checkpoint.ts'
-import { dequantize, type GgmlType, ggmlBlocks, quantize } from './ggml.ts'
+import { dequantize, type GgmlType, ggmlBlocks } from './ggml.ts'
+import { quantize } from './ggmlQuantize.ts'
 import { openGguf } from './gguf.ts'
 
 const one = [0x00, 0x3c] // f16 1
@@ -56,6 +57,52 @@ describe('blocks made by hand', () => {
     expect(weights[241]).toBe(-22)
     expect(weights[240]).toBe(64) // q = 0: -2 * -32
     expect(weights[0]).toBe(-0) // scale 0
+  })
+
+  test('q5_0: d (q - 16), the fifth bits before the nibbles', () => {
+    // d = 2; bit 17 of the high bits is bit 1 of byte 4; weight 17 has the upper nibble of byte 7, here 3:
+    // 2 (3 + 16 - 16) = 6
+    const weights = dequantize('q5_0', block(22, [0, two], [4, [0b10]], [7, [0x30]]), 32)
+    expect([weights[17], weights[1], weights[18]]).toEqual([6, -32, -32])
+  })
+
+  test('q3_k: d (scale - 32) (q - 4)', () => {
+    // Weight 100 is in group 6: the low bits of its scale are the lower nibble of byte 102, here 5, the high
+    // ones bits 2 and 3 of byte 106, here 2: 5 + 32 - 32 = 5. Its pair is bits 6 and 7 of byte 32 + 4, here 3;
+    // its high bit is bit 3 of byte 4: 1 * 5 * (3 + 4 - 4) = 15. Without that bit 5 * (3 - 4) = -5
+    const rest: [number, number[]][] = [
+      [36, [0xc0]],
+      [102, [5]],
+      [106, [0b1000]],
+      [108, one],
+    ]
+    expect(dequantize('q3_k', block(110, [4, [8]], ...rest), 256)[100]).toBe(15)
+    expect(dequantize('q3_k', block(110, ...rest), 256)[100]).toBe(-5)
+  })
+
+  test('q8_k: an f32 scale', () => {
+    const d = [...new Uint8Array(Float32Array.of(0.1).buffer)]
+    const weights = dequantize('q8_k', block(292, [0, d], [4 + 255, [253]]), 256)
+    expect(weights[255]).toBe(Math.fround(-3 * Math.fround(0.1)))
+  })
+
+  test('iq4_nl and mxfp4: nibbles are indices of a table', () => {
+    // Weights 0 and 16: nibbles 0 and 15 are -127 and 113
+    const nonlinear = dequantize('iq4_nl', block(18, [0, half], [2, [0xf0]]), 32)
+    expect([nonlinear[0], nonlinear[16]]).toEqual([-63.5, 56.5])
+    // Exponent 128 is 2; nibble 3 is 1.5 and 9 is -0.5 in E2M1
+    const micro = dequantize('mxfp4', block(17, [0, [128]], [1, [0x93]]), 32)
+    expect([micro[0], micro[16], micro[1]]).toEqual([3, -1, 0])
+  })
+
+  test('tq1_0 and tq2_0: -d, 0 or d', () => {
+    // 0.20112 in base 3 is 176 / 243; a byte holds it as ceil(256 * 176 / 243) = 186. Its digits are those of
+    // weights 0, 32, 64, 96, 128.
+    const five = dequantize('tq1_0', block(54, [0, [186]], [52, two]), 256)
+    expect([0, 32, 64, 96, 128].map((i) => five[i])).toEqual([2, -2, 0, 0, 2])
+    // 0b10_00_01_10: weights 0, 32, 64, 96
+    const four = dequantize('tq2_0', block(66, [0, [0b10_00_01_10]], [64, two]), 256)
+    expect([0, 32, 64, 96].map((i) => four[i])).toEqual([2, 0, -2, 2])
   })
 
   test('bytes that are not whole blocks are refused', () => {

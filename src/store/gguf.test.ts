@@ -154,9 +154,9 @@ describe('openGguf refuses', () => {
       [...header(1, 0), ...tensor('t', [1, 1, 1, 1, 1], 0, 0)],
     ],
     [
-      'tensor "t" has the type Q5_K, which is',
+      'tensor "t" has the type IQ2_XXS, which is',
       24,
-      [...header(1, 0), ...tensor('t', [256], 13, 0), zeros(200)],
+      [...header(1, 0), ...tensor('t', [256], 16, 0), zeros(200)],
     ],
     ['tensor "t" has the type 99, which is', 24, [...header(1, 0), ...tensor('t', [256], 99, 0)]],
     [

@@ -1,7 +1,7 @@
 /** Writing GGUF version 3. */
 import { align, type StorageType } from './checkpoint.ts'
 import { FileError, quote } from './file.ts'
-import { quantize } from './ggml.ts'
+import { quantize } from './ggmlQuantize.ts'
 import { alignmentOf } from './gguf.ts'
 import {
   type GgufPlain,

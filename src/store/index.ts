@@ -9,7 +9,8 @@ export {
   type StorageType,
   type TensorEntry,
 } from './checkpoint.ts'
-export { dequantize, type GgmlType, ggmlBlocks, quantize } from './ggml.ts'
+export { dequantize, type GgmlType, ggmlBlocks } from './ggml.ts'
+export { quantize } from './ggmlQuantize.ts'
 export { openGguf, readGgufMetadata } from './gguf.ts'
 export type { GgufPlain, GgufScalar, GgufValue } from './ggufTypes.ts'
 export { writeGguf } from './ggufWrite.ts'

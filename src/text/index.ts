@@ -6,6 +6,8 @@ import { tokenizerFromHuggingFace } from './load/huggingface.ts'
 import { tokenizerFromLlama2c } from './load/llama2c.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
+export { type TokenizerFiles, tokenizerFilesFromGguf } from './convert/fromGguf.ts'
+export { type TokenizerMetadata, tokenizerToGguf } from './convert/toGguf.ts'
 export { TokenizerError } from './errors.ts'
 export { tokenizerFromGguf } from './load/gguf.ts'
 export { type HuggingFaceFiles, tokenizerFromHuggingFace } from './load/huggingface.ts'

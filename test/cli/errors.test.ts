@@ -23,8 +23,9 @@ const cases: [args: string[], code: number, message: string | RegExp][] = [
   [
     ['generate', '-m', llamaTiny, ...tokens, '--weights', 'int5'],
     2,
-    '--weights int5: must be f32, int8 or int4',
+    '--weights int5: must be f32, int8, int4 or stored',
   ],
+  [['generate', '-m', llamaTiny, ...tokens, '--weights', 'stored'], 1, /has no matrices in Q4_0 or Q8_0/],
   [['generate', '-m', llamaTiny, ...tokens, '-n', '0'], 2, '--max-tokens 0: must be above 0'],
   [['generate', '-m', llamaTiny, ...tokens, '-n', '1.5'], 2, '--max-tokens 1.5: must be a whole number'],
   [['generate', '-m', llamaTiny, ...tokens, '-n', 'many'], 2, /'many' is not a number$/],
@@ -54,6 +55,13 @@ const cases: [args: string[], code: number, message: string | RegExp][] = [
     1,
     /the model has layers 0 to 2$/,
   ],
+  [
+    ['convert', '-m', llamaTiny, '-o', 'folder', '--type', 'f16'],
+    2,
+    '--type is for GGUF files: the output must end in .gguf',
+  ],
+  [['convert', '-m', llamaTiny, '-o', 'folder'], 1, /^test\/fixtures\/llama-tiny: only Llama models in GGUF/],
+  [['convert', '-m', llamaTiny, '-o', '/nowhere/x.gguf'], 1, /\/nowhere.*no such file or folder$/],
   [['export', '-m', llamaTiny, '-o', 'model.bin'], 2, '--output model.bin: must end in .onnx'],
   [['export', '-m', llamaTiny, '-o', '/nowhere/model.onnx'], 1, /\/nowhere.*no such file or folder$/],
 ]

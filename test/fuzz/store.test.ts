@@ -12,7 +12,9 @@ import { afterAll, describe, expect, test, vi } from 'vitest'
 import {
   type Checkpoint,
   FileError,
+  type GgmlType,
   type GgufValue,
+  ggmlBlocks,
   openCheckpoint,
   openGguf,
   openLlama2c,
@@ -51,7 +53,7 @@ function attempt(path: string, open: (path: string) => Checkpoint): 'opened' | '
       expect(entry.offset).toBeGreaterThanOrEqual(0)
       expect(entry.offset + entry.bytes).toBeLessThanOrEqual(statSync(entry.file).size)
       expect(readBytes(entry).length).toBe(entry.bytes)
-      if (/^(f16|f32|bf16|q.*)$/.test(entry.type))
+      if (/^(f16|f32|bf16|.*q.*|mxfp4)$/.test(entry.type))
         expect(readFloats(entry).length).toBe(entry.shape.reduce((count, size) => count * size, 1))
     }
     return 'opened'
@@ -146,6 +148,18 @@ const gguf = sample('a.gguf', (path) => {
   const tensors = types.map((type) => ({ name: type, type, shape: [2, 32], data: floats(64) }))
   writeGguf(path, metadata, tensors)
 })
+const everyType = sample('types.gguf', (path) =>
+  writeGguf(
+    path,
+    {},
+    Object.entries(ggmlBlocks).map(([type, [weights, bytes]]) => ({
+      name: type,
+      type: type as GgmlType,
+      shape: [weights],
+      data: new Uint8Array(bytes).fill(0x5a),
+    })),
+  ),
+)
 const fields = [8, 6, 2, 2, 1, 3, 5] // a layer has 352 floats: see llama2c.ts
 const bytesOf = ({ buffer }: Int32Array | Float32Array) => new Uint8Array(buffer)
 const legacy = sample('v0.bin', (path) =>
@@ -165,6 +179,7 @@ describe.each([
   { name: 'safetensors', file: safetensors, open: openSafetensors },
   { name: 'safetensors index', file: index, open: openShards },
   { name: 'GGUF', file: gguf, open: openGguf },
+  { name: 'GGUF of every block type', file: everyType, open: openGguf },
   { name: 'llama2.c v0', file: legacy, open: openLlama2c },
   { name: 'llama2.c v1', file: versioned, open: openLlama2c },
 ])('$name', ({ file, open }) => {

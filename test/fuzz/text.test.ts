@@ -13,8 +13,10 @@ import {
   loadTokenizer,
   type Tokenizer,
   TokenizerError,
+  tokenizerFilesFromGguf,
   tokenizerFromGguf,
   tokenizerFromHuggingFace,
+  tokenizerToGguf,
 } from '../../src/text/index.ts'
 
 const multiplier = process.env.GLOSSA_FUZZ_RUNS
@@ -72,6 +74,31 @@ function attempt(load: () => Tokenizer): 'loaded' | 'refused' {
 }
 
 type Tree = { [key: string]: unknown }
+
+/** GGUF metadata by way of tokenizer.json. */
+function convertedToFiles(metadata: Tree): Tokenizer {
+  const files = tokenizerFilesFromGguf(metadata, 'm.gguf')
+  const source = (name: keyof typeof files) => ({ json: JSON.parse(JSON.stringify(files[name])), file: name })
+  return tokenizerFromHuggingFace({
+    tokenizer: source('tokenizer.json'),
+    config: source('tokenizer_config.json'),
+  })
+}
+
+/** A tokenizer.json by way of GGUF metadata. */
+function convertedToGguf(json: unknown): Tokenizer {
+  writeFileSync(join(folder, 'tokenizer.json'), JSON.stringify(json))
+  const tokenizer = loadTokenizer(folder)
+  const metadata = tokenizerToGguf(tokenizer, folder, tokenizer.vocabSize)
+  const plain = Object.entries(metadata).map(([key, [, value]]) => [key, value])
+  const converted = tokenizerFromGguf(Object.fromEntries(plain), 'm.gguf')
+  for (const text of texts) {
+    const { ids } = tokenizer.encode(text)
+    expect(converted.encode(text).ids, text).toEqual(ids)
+    expect(converted.decode(ids), text).toEqual(tokenizer.decode(ids))
+  }
+  return converted
+}
 
 const strange = fc.oneof(
   fc.constantFrom<unknown>(
@@ -141,6 +168,23 @@ const tokenizerJson = fc.nat(cases.length - 1).map((i): Tree => {
   return { ...json, ...sections, model: { ...json.model, ...(model as Tree | undefined) } }
 })
 
+const byteTokens = Array.from(
+  { length: 256 },
+  (_, byte) => `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`,
+)
+
+/** Metadata of a small SentencePiece vocabulary. */
+const sentencePiece = (): Tree => ({
+  'tokenizer.ggml.model': 'llama',
+  'tokenizer.ggml.tokens': ['<unk>', '<s>', '</s>', '▁', 'a', '▁a', 'aa', '<user>', '', ...byteTokens],
+  'tokenizer.ggml.scores': [0, 0, 0, -9, -9, -2, -3, 0, 0, ...byteTokens.map(() => 0)],
+  'tokenizer.ggml.token_type': [2, 3, 3, 1, 1, 1, 1, 4, 5, ...byteTokens.map(() => 6)],
+  'tokenizer.ggml.bos_token_id': 1,
+  'tokenizer.ggml.eos_token_id': 2,
+  'tokenizer.ggml.add_bos_token': true,
+  'tokenizer.chat_template': '{{ x }}',
+})
+
 /** The bytes with some of them changed, inserted or cut off. */
 const damage = fc.array(
   fc.tuple(fc.constantFrom('set', 'insert', 'cut'), fc.double({ min: 0, max: 1, noNaN: true }), fc.nat(255)),
@@ -174,6 +218,23 @@ describe('tokenizer.json', () => {
       { ...parameters, numRuns: 4 * parameters.numRuns },
     )
     expect(outcomes.size).toBe(2) // the changes are neither always fatal nor always harmless
+  })
+
+  test.each(['byte-level', 'SentencePiece'])('%s with a few changes, converted to GGUF', (kind) => {
+    const convertible = (): unknown => {
+      if (kind === 'SentencePiece') return tokenizerFilesFromGguf(sentencePiece(), 'm.gguf')['tokenizer.json']
+      const json = JSON.parse(fixture('byte-level'))
+      return { ...json, added_tokens: json.added_tokens.slice(0, 1) }
+    }
+    expect(probe(() => convertedToGguf(convertible()))).toBe('loaded')
+    const changes = fc.array(change, { minLength: 1, maxLength: 2 })
+    fc.assert(
+      fc.property(changes, (list) => {
+        const json = list.reduce<unknown>((tree, one) => mutated(tree, one), convertible())
+        probe(() => convertedToGguf(json))
+      }),
+      parameters,
+    )
   })
 
   test('with bytes changed', () => {
@@ -259,16 +320,6 @@ test('tokenizer.bin with bytes changed', () => {
 })
 
 describe('GGUF metadata', () => {
-  const sentencePiece = (): Tree => ({
-    'tokenizer.ggml.model': 'llama',
-    'tokenizer.ggml.tokens': ['<unk>', '<s>', '</s>', '▁', 'a', '▁a', 'aa', '<0x0A>', '<user>', ''],
-    'tokenizer.ggml.scores': [0, 0, 0, -9, -9, -2, -3, 0, 0, 0],
-    'tokenizer.ggml.token_type': [2, 3, 3, 1, 1, 1, 1, 6, 4, 5],
-    'tokenizer.ggml.bos_token_id': 1,
-    'tokenizer.ggml.eos_token_id': 2,
-    'tokenizer.ggml.add_bos_token': true,
-    'tokenizer.chat_template': '{{ x }}',
-  })
   const byteLevel = (): Tree => {
     const { vocab, merges } = JSON.parse(fixture('byte-level')).model
     return {
@@ -298,6 +349,7 @@ describe('GGUF metadata', () => {
           original(),
         ) as Tree
         probe(() => tokenizerFromGguf(metadata, 'm.gguf'))
+        probe(() => convertedToFiles(metadata))
       }),
       { ...parameters, numRuns: 2 * parameters.numRuns },
     )

@@ -1,4 +1,4 @@
-import { Place, quote } from '../errors.ts'
+import { quote } from '../errors.ts'
 import type { AddedToken } from '../pipeline/addedTokens.ts'
 import { BpeModel } from '../pipeline/bpe.ts'
 import { decoder } from '../pipeline/decoders.ts'
@@ -6,72 +6,37 @@ import { cached } from '../pipeline/model.ts'
 import { mergesOf } from '../pipeline/models.ts'
 import { PipelineTokenizer, type SpecialIds } from '../pipeline/pipeline.ts'
 import { preTokenizer } from '../pipeline/preTokenizers.ts'
-import { maxVocabulary, Vocabulary } from '../pipeline/vocabulary.ts'
+import type { Vocabulary } from '../pipeline/vocabulary.ts'
 import type { Tokenizer } from '../tokenizer.ts'
-import { ggufPreTokenizers } from './ggufPre.ts'
-import { sentencePieceTokenizer } from './sentencePiece.ts'
+import {
+  chatTemplate,
+  GgufMetadata,
+  readVocabulary,
+  specialIds,
+  surroundings,
+  tokenTypes,
+} from './ggufMetadata.ts'
+import { type GgufPreTokenizer, ggufPreTokenizers } from './ggufPre.ts'
+import { type SentencePieceModel, sentencePieceTokenizer } from './sentencePiece.ts'
 
-/** `tokenizer.ggml.token_type` */
-const types = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const
-
-/** No token, as a file writes it in a u32 or an i32. */
-const noToken = [0xffffffff, -1]
-
-/** Metadata under `tokenizer.ggml.`, read with their types checked. */
-class Metadata {
-  private readonly values: Readonly<Record<string, unknown>>
-  readonly file: string
-
-  constructor(values: Readonly<Record<string, unknown>>, file: string) {
-    this.values = values
-    this.file = file
-  }
-
-  place(key: string): Place {
-    return new Place(this.file, `tokenizer.ggml.${key}`)
-  }
-
-  get(key: string): unknown {
-    const value = this.values[`tokenizer.ggml.${key}`]
-    return typeof value === 'bigint' ? Number(value) : (value ?? undefined)
-  }
-
-  flag(key: string): boolean | undefined {
-    const value = this.get(key)
-    if (value === undefined || typeof value === 'boolean') return value
-    return this.place(key).fail(`expected true or false, found ${quote(value)}`)
-  }
-
-  string(key: string): string | undefined {
-    const value = this.get(key)
-    if (value === undefined || typeof value === 'string') return value
-    return this.place(key).fail(`expected a string, found ${quote(value)}`)
-  }
-
-  /** A list of strings or numbers, one for each of `length` tokens. */
-  list<T extends 'string' | 'number'>(key: string, of: T, length?: number) {
-    const value = this.get(key)
-    if (value === undefined) return undefined
-    const list = ArrayBuffer.isView(value) ? Array.from(value as Uint8Array) : value
-    if (!Array.isArray(list)) return this.place(key).fail(`expected a list, found ${quote(value)}`)
-    if (length !== undefined && list.length !== length)
-      this.place(key).fail(`has ${list.length} entries for ${length} tokens`)
-    const bad = list.findIndex((item) => typeof item !== of || Number.isNaN(item))
-    if (bad >= 0)
-      this.place(key)
-        .at(bad)
-        .fail(`expected a ${of}, found ${quote(list[bad])}`)
-    return list as (T extends 'string' ? string : number)[]
-  }
-
-  tokenId(key: string, vocabulary: Vocabulary): number | undefined {
-    const id = this.get(key)
-    if (id === undefined || noToken.includes(id as number)) return undefined
-    return typeof id === 'number' && vocabulary.tokens[id] !== undefined
-      ? id
-      : this.place(key).fail(`${quote(id)} is not a token id`)
-  }
+/** Byte-level BPE as GGUF has it. */
+export interface ByteLevelModel {
+  readonly vocabulary: Vocabulary
+  /** Pairs of tokens with a space between, the most important first. */
+  readonly merges: readonly string[]
+  readonly splits: GgufPreTokenizer['split']
+  readonly ignoreMerges: boolean
+  readonly addedTokens: readonly AddedToken[]
+  readonly special: SpecialIds
+  readonly prefix: readonly number[]
+  readonly suffix: readonly number[]
 }
+
+/** What a file's metadata say. */
+export type GgufTokenizer = { readonly meta: GgufMetadata; readonly chatTemplate: string | undefined } & (
+  | { readonly kind: 'llama'; readonly model: SentencePieceModel }
+  | { readonly kind: 'gpt2'; readonly model: ByteLevelModel }
+)
 
 /**
  * The tokenizer in a GGUF file's metadata: keys as in the file, arrays as JavaScript arrays. `file` is for
@@ -79,98 +44,48 @@ class Metadata {
  * BPE, split as `tokenizer.ggml.pre` says). What a file does not say is as llama.cpp has it.
  */
 export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>, file: string): Tokenizer {
-  const meta = new Metadata(metadata, file)
-  const model = meta.string('model') ?? meta.place('model').fail('the file has no tokenizer')
-  if (model === 'llama') return sentencePiece(meta, chatTemplate(metadata, file))
-  if (model === 'gpt2') return byteLevel(meta, chatTemplate(metadata, file))
-  return meta.place('model').fail(`unknown tokenizer ${quote(model)}; known: llama, gpt2`)
+  const tokenizer = describeGgufTokenizer(metadata, file)
+  return tokenizer.kind === 'llama'
+    ? sentencePieceTokenizer(tokenizer.model, tokenizer.meta.place('tokens'))
+    : byteLevelTokenizer(tokenizer.model, tokenizer)
 }
 
-function chatTemplate(metadata: Readonly<Record<string, unknown>>, file: string): string | undefined {
-  const template = metadata['tokenizer.chat_template'] ?? undefined
-  if (template === undefined || typeof template === 'string') return template
-  return new Place(file, 'tokenizer.chat_template').fail(`expected a string, found ${quote(template)}`)
+/** The same, checked but not yet built. */
+export function describeGgufTokenizer(
+  metadata: Readonly<Record<string, unknown>>,
+  file: string,
+): GgufTokenizer {
+  const meta = new GgufMetadata(metadata, file)
+  const kind = meta.string('model') ?? meta.place('model').fail('the file has no tokenizer')
+  const template = chatTemplate(metadata, file)
+  if (kind === 'llama') return { kind, meta, chatTemplate: template, model: sentencePiece(meta, template) }
+  if (kind === 'gpt2') return { kind, meta, chatTemplate: template, model: byteLevel(meta) }
+  return meta.place('model').fail(`unknown tokenizer ${quote(kind)}; known: llama, gpt2`)
 }
 
-function readVocabulary(meta: Metadata) {
-  const tokens = meta.list('tokens', 'string') ?? meta.place('tokens').fail('is missing')
-  if (tokens.length > maxVocabulary) meta.place('tokens').fail(`${tokens.length} tokens are too many`)
-  const vocabulary = new Vocabulary()
-  // llama.cpp names empty tokens so, too: there may be several.
-  tokens.forEach((token, id) => {
-    vocabulary.add(token === '' ? `[EMPTY_${id}]` : token, id, meta.place('tokens').at(id))
-  })
-  const typeList = meta.list('token_type', 'number', tokens.length)
-  const typeOf = (id: number) => typeList?.[id] ?? types.normal
-  const addedTokens: AddedToken[] = []
-  for (const [content, id] of vocabulary.ids) {
-    const type = typeOf(id)
-    if (type !== types.control && type !== types.unknown && type !== types.userDefined) continue
-    const special = type !== types.userDefined
-    addedTokens.push({
-      id,
-      content,
-      singleWord: false,
-      leftStrip: false,
-      rightStrip: false,
-      normalized: false,
-      special,
-    })
-  }
-  return { vocabulary, typeOf, addedTokens }
-}
-
-function specialIds(meta: Metadata, vocabulary: Vocabulary, defaults: Partial<SpecialIds>): SpecialIds {
-  const find = (key: string, byDefault: number | undefined) =>
-    meta.get(key) === undefined && byDefault !== undefined && byDefault < vocabulary.size
-      ? byDefault
-      : meta.tokenId(key, vocabulary)
-  return {
-    bos: find('bos_token_id', defaults.bos),
-    eos: find('eos_token_id', defaults.eos),
-    unk: find('unknown_token_id', defaults.unk),
-    pad: find('padding_token_id', undefined),
-  }
-}
-
-/** Ids before and after a text. */
-function surroundings(meta: Metadata, special: SpecialIds, addBosByDefault: boolean) {
-  const ids = (key: string, byDefault: boolean, id: number | undefined): number[] => {
-    if (!(meta.flag(key) ?? byDefault)) return []
-    return id === undefined ? meta.place(key).fail('is true, but there is no such token') : [id]
-  }
-  return {
-    prefix: ids('add_bos_token', addBosByDefault, special.bos),
-    suffix: ids('add_eos_token', false, special.eos),
-  }
-}
-
-function sentencePiece(meta: Metadata, template: string | undefined): Tokenizer {
+function sentencePiece(meta: GgufMetadata, template: string | undefined): SentencePieceModel {
   const { vocabulary, typeOf, addedTokens } = readVocabulary(meta)
   const special = specialIds(meta, vocabulary, { bos: 1, eos: 2, unk: 0 })
   const scores = meta.list('scores', 'number', vocabulary.size) ?? meta.place('scores').fail('is missing')
   if (meta.flag('remove_extra_whitespaces')) meta.place('remove_extra_whitespaces').fail('is not supported')
-  const mergeable = (id: number) => typeOf(id) === types.normal || typeOf(id) === types.unused
-  return sentencePieceTokenizer(
-    {
-      vocabulary,
-      scores,
-      mergeable,
-      addedTokens,
-      special,
-      ...surroundings(meta, special, true),
-      addSpacePrefix: meta.flag('add_space_prefix') ?? true,
-      chatTemplate: template,
-    },
-    meta.place('tokens'),
-  )
+  const mergeable = (id: number) => typeOf(id) === tokenTypes.normal || typeOf(id) === tokenTypes.unused
+  return {
+    vocabulary,
+    scores,
+    mergeable,
+    addedTokens,
+    special,
+    ...surroundings(meta, special, true),
+    addSpacePrefix: meta.flag('add_space_prefix') ?? true,
+    chatTemplate: template,
+  }
 }
 
-function byteLevel(meta: Metadata, template: string | undefined): Tokenizer {
+function byteLevel(meta: GgufMetadata): ByteLevelModel {
   const pre = meta.string('pre') ?? 'default'
   const known = Object.hasOwn(ggufPreTokenizers, pre) ? ggufPreTokenizers[pre] : undefined
   const {
-    split,
+    split: splits,
     ignoreMerges = false,
     addBos = false,
   } = known ??
@@ -180,33 +95,33 @@ function byteLevel(meta: Metadata, template: string | undefined): Tokenizer {
   if (meta.flag('add_space_prefix')) meta.place('add_space_prefix').fail('is not supported for gpt2')
   const { vocabulary, addedTokens } = readVocabulary(meta)
   const special = specialIds(meta, vocabulary, {})
-  const merges = mergesOf(
-    meta.list('merges', 'string') ?? meta.place('merges').fail('is missing'),
-    vocabulary,
-    '',
-    meta.place('merges'),
-  )
+  const merges = meta.list('merges', 'string') ?? meta.place('merges').fail('is missing')
+  const around = surroundings(meta, special, addBos)
+  return { vocabulary, merges, splits, ignoreMerges, addedTokens, special, ...around }
+}
+
+function byteLevelTokenizer(options: ByteLevelModel, { meta, chatTemplate }: GgufTokenizer): Tokenizer {
+  const { vocabulary, ignoreMerges, addedTokens, special, prefix, suffix } = options
+  const merges = mergesOf(options.merges, vocabulary, '', meta.place('merges'))
   const model = new BpeModel({ vocabulary, merges, ignoreMerges, unk: special.unk }, meta.place('tokens'))
-  const splits = split.map((Regex) => ({
-    type: 'Split',
-    pattern: { Regex },
-    behavior: 'Isolated',
-    invert: false,
-  }))
-  const bytes = {
-    type: 'ByteLevel',
-    add_prefix_space: false,
-    use_regex: false,
-  }
   return new PipelineTokenizer({
     vocabulary,
     addedTokens,
     normalizer: (text) => text,
-    preTokenizer: preTokenizer({ type: 'Sequence', pretokenizers: [...splits, bytes] }, meta.place('pre')),
+    preTokenizer: preTokenizer(byteLevelSplits(options.splits), meta.place('pre')),
     model: cached(model),
-    postProcessor: surroundings(meta, special, addBos),
+    postProcessor: { prefix, suffix },
     decoder: decoder({ type: 'ByteLevel' }, meta.place('model')),
     special,
-    chatTemplate: template,
+    chatTemplate,
   })
 }
+
+/** The `pre_tokenizer` section of tokenizer.json for these expressions. */
+export const byteLevelSplits = (splits: readonly string[]) => ({
+  type: 'Sequence',
+  pretokenizers: [
+    ...splits.map((Regex) => ({ type: 'Split', pattern: { Regex }, behavior: 'Isolated', invert: false })),
+    { type: 'ByteLevel', add_prefix_space: false, use_regex: false },
+  ],
+})

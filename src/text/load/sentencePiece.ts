@@ -33,37 +33,65 @@ export function sentencePieceTokenizer(options: SentencePieceModel, place: Place
     { vocabulary, merges, bareCharacters, byteFallback: true, unk: special.unk, fuseUnk: true },
     place,
   )
-  const spaces = { type: 'Replace', pattern: { String: ' ' }, content: '▁' }
-  const prepend = addSpacePrefix ? [{ type: 'Prepend', prepend: '▁' }] : []
+  const sections = sentencePieceSections(addSpacePrefix)
   return new PipelineTokenizer({
     vocabulary,
     addedTokens: options.addedTokens,
-    normalizer: normalizer({ type: 'Sequence', normalizers: [...prepend, spaces] }, place),
+    normalizer: normalizer(sections.normalizer, place),
     preTokenizer: (text) => [text],
     model: byWords(cached(model), '▁', vocabulary),
     postProcessor: { prefix: options.prefix, suffix: options.suffix },
-    decoder: decoder(
-      {
-        type: 'Sequence',
-        decoders: [
-          { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
-          { type: 'ByteFallback' },
-          { type: 'Fuse' },
-          { type: 'Strip', content: ' ', start: addSpacePrefix ? 1 : 0, stop: 0 },
-        ],
-      },
-      place,
-    ),
+    decoder: decoder(sections.decoder, place),
     special,
     chatTemplate: options.chatTemplate,
   })
 }
 
+/** Fails without the 256 tokens of single bytes: then GGUF and tokenizer.json count unknown characters differently. */
+export function requireBytes(vocabulary: Vocabulary, place: Place): void {
+  if (vocabulary.byteTokens().includes(-1))
+    place.fail('not every byte has a token, <0x00> to <0xFF>: unknown characters would come out differently')
+}
+
+/**
+ * Whether tokens may share a score in tokenizer.json, which ranks merges one by one and not by place: if they are
+ * runs of one character, as Llama 2's longer runs of spaces are. When their turn comes, merges of better scores
+ * have left runs that get shorter from left to right, so that the leftmost merge is the one with the longest left
+ * part. A list that puts those first, as transformers' converter does, comes to the same.
+ */
+export const mayShareScore = (tokens: readonly string[]): boolean =>
+  new Set(tokens.flatMap((token) => [...token])).size === 1
+
+/** The sections of tokenizer.json, but for the model, that do what SentencePiece does. */
+export const sentencePieceSections = (addSpacePrefix: boolean) => ({
+  normalizer: {
+    type: 'Sequence',
+    normalizers: [
+      ...(addSpacePrefix ? [{ type: 'Prepend', prepend: '▁' }] : []),
+      { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+    ],
+  },
+  pre_tokenizer: null,
+  decoder: {
+    type: 'Sequence',
+    decoders: [
+      { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+      { type: 'ByteFallback' },
+      { type: 'Fuse' },
+      { type: 'Strip', content: ' ', start: addSpacePrefix ? 1 : 0, stop: 0 },
+    ],
+  },
+})
+
 /**
  * The merges that scores imply: any two symbols may merge if that makes a token, and its score's rank is the
  * merge's. Symbols are tokens, and characters of tokens that are none themselves.
  */
-function scoredMerges({ vocabulary, scores, mergeable }: SentencePieceModel) {
+export function scoredMerges({
+  vocabulary,
+  scores,
+  mergeable,
+}: Pick<SentencePieceModel, 'vocabulary' | 'scores' | 'mergeable'>) {
   const tokens = [...vocabulary.ids].filter(([, id]) => mergeable(id))
   const bareCharacters = new Map<string, number>()
   const symbol = (text: string): number | undefined => {
