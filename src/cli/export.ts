@@ -22,7 +22,7 @@ export default verb({
   notes: `int64 input_ids [batch, sequence] give logits. With --cache also 'lengths' (tokens that each row has in the
 cache), 'at' (whose logits are wanted) and past.N.key, past.N.value [batch, heads, capacity, size]: begin with zeros
 of the capacity that you need, and feed each present.N.* back as past.N.*. The operators are those of standard ONNX;
-int8, int4 and --cache need MatMulNBits and GroupQueryAttention of ONNX Runtime.`,
+int8, int4, stored and --cache need MatMulNBits and GroupQueryAttention of ONNX Runtime.`,
   async run({ output, tap = [], cache, json, ...settings }) {
     await using opened = await openModel(settings)
     const { model } = opened

@@ -38,6 +38,8 @@ const bitsOf = { int8: 8, int4: 4 } as const
 export function seal(model: Model, options: SealOptions = {}): Model {
   const { weights = 'f32', block = 128, read = [], edit = {} } = options
   if (model.sealed) throw new Error('this model is sealed already')
+  if (weights === 'stored' && options.block !== undefined)
+    throw new Error('stored weights have the blocks of their file: leave out the block size')
   const common = {
     engine: model.engine,
     tokenizer: model.tokenizer,

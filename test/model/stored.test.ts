@@ -127,6 +127,11 @@ describe('refuses', () => {
   ])('%s', (_, path) => {
     expect(() => seal(Model.open(path, engine), { weights: 'stored' })).toThrow(message)
   })
+
+  it('a block size', () => {
+    const model = Model.open(converted('starter', 'q8_0'), engine)
+    expect(() => seal(model, { weights: 'stored', block: 64 })).toThrow('leave out the block size')
+  })
 })
 
 it('a matrix that has been changed is not taken from the file', async () => {

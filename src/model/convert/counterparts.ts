@@ -23,15 +23,13 @@ export function counterparts(from: Layout, to: Layout, kind: string): Counterpar
   for (const [place, name] of names)
     if (!others.has(place)) throw new Error(`${kind} has no place for the tensor '${name}' (${place})`)
   const { heads, keyValueHeads } = from.spec.attention
-  return [...others].map(([place, other]) => ({
-    from: names.get(place)!,
-    to: other,
-    heads: place.endsWith('attn.q.weight')
-      ? heads
-      : place.endsWith('attn.k.weight')
-        ? keyValueHeads
-        : undefined,
-  }))
+  return [...others].map(([place, other]) => {
+    const name = names.get(place)
+    if (name === undefined)
+      throw new Error(`${kind} needs a tensor '${other}' (${place}), which the model lacks`)
+    const turned = place.includes('.attn.q.') ? heads : place.includes('.attn.k.') ? keyValueHeads : undefined
+    return { from: name, to: other, heads: turned }
+  })
 }
 
 /** Places in the parameter tree (`blocks.0.attn.q.weight`) and the names of their tensors. */
