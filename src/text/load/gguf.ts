@@ -7,7 +7,7 @@ import { mergesOf } from '../pipeline/models.ts'
 import { PipelineTokenizer, type SpecialIds } from '../pipeline/pipeline.ts'
 import { preTokenizer } from '../pipeline/preTokenizers.ts'
 import { maxVocabulary, Vocabulary } from '../pipeline/vocabulary.ts'
-import type { Tokenizer } from '../tokenizer.ts'
+import type { ChatTemplate, Tokenizer } from '../tokenizer.ts'
 import { ggufPreTokenizers } from './ggufPre.ts'
 import { sentencePieceTokenizer } from './sentencePiece.ts'
 
@@ -86,10 +86,18 @@ export function tokenizerFromGguf(metadata: Readonly<Record<string, unknown>>, f
   return meta.place('model').fail(`unknown tokenizer ${quote(model)}; known: llama, gpt2`)
 }
 
-function chatTemplate(metadata: Readonly<Record<string, unknown>>, file: string): string | undefined {
-  const template = metadata['tokenizer.chat_template'] ?? undefined
-  if (template === undefined || typeof template === 'string') return template
-  return new Place(file, 'tokenizer.chat_template').fail(`expected a string, found ${quote(template)}`)
+/** `tokenizer.chat_template`, and beside it named ones such as `tokenizer.chat_template.tool_use`. */
+function chatTemplate(metadata: Readonly<Record<string, unknown>>, file: string): ChatTemplate | undefined {
+  const key = 'tokenizer.chat_template'
+  const named: Record<string, string> = {}
+  for (const [name, value] of Object.entries(metadata)) {
+    if (value == null || (name !== key && !name.startsWith(`${key}.`))) continue
+    if (typeof value !== 'string') new Place(file, name).fail(`expected a string, found ${quote(value)}`)
+    else named[name.slice(key.length + 1) || 'default'] = value
+  }
+  const names = Object.keys(named)
+  if (names.length === 0) return undefined
+  return names.length === 1 && named.default !== undefined ? named.default : named
 }
 
 function readVocabulary(meta: Metadata) {
@@ -145,7 +153,7 @@ function surroundings(meta: Metadata, special: SpecialIds, addBosByDefault: bool
   }
 }
 
-function sentencePiece(meta: Metadata, template: string | undefined): Tokenizer {
+function sentencePiece(meta: Metadata, template: ChatTemplate | undefined): Tokenizer {
   const { vocabulary, typeOf, addedTokens } = readVocabulary(meta)
   const special = specialIds(meta, vocabulary, { bos: 1, eos: 2, unk: 0 })
   const scores = meta.list('scores', 'number', vocabulary.size) ?? meta.place('scores').fail('is missing')
@@ -166,7 +174,7 @@ function sentencePiece(meta: Metadata, template: string | undefined): Tokenizer 
   )
 }
 
-function byteLevel(meta: Metadata, template: string | undefined): Tokenizer {
+function byteLevel(meta: Metadata, template: ChatTemplate | undefined): Tokenizer {
   const pre = meta.string('pre') ?? 'default'
   const known = Object.hasOwn(ggufPreTokenizers, pre) ? ggufPreTokenizers[pre] : undefined
   const {
