@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import bench from './bench.ts'
+import chat from './chat.ts'
 import exportModel from './export.ts'
 import { addFlags, readFlags } from './flags.ts'
 import generate from './generate.ts'
@@ -11,7 +12,7 @@ import score from './score.ts'
 import { clearStatus, watchStdout } from './terminal.ts'
 import { UsageError, type Verb } from './verb.ts'
 
-const verbs: readonly Verb[] = [generate, score, inspect, exportModel, bench]
+const verbs: readonly Verb[] = [generate, chat, score, inspect, exportModel, bench]
 
 const { version, description } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),

@@ -1,6 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, test } from 'vitest'
-import { applyChatTemplate, type ChatMessage, renderTemplate, tokenizerFromHuggingFace } from './index.ts'
+import {
+  applyChatTemplate,
+  type ChatMessage,
+  renderTemplate,
+  tokenizerFromHuggingFace,
+  turnEnd,
+} from './index.ts'
 
 interface Case {
   template: string
@@ -66,6 +72,29 @@ describe('applyChatTemplate', () => {
 
   test('says what to do for a model without one', () => {
     expect(() => applyChatTemplate(tokenizer(), [])).toThrow(/no chat template.*--template FILE/)
+  })
+})
+
+describe('turnEnd', () => {
+  const end = (name: string) => {
+    const { bos, eos, source } = templates[name]!
+    const own = tokenizer({ bos_token: bos, eos_token: eos, chat_template: source })
+    const { tokens, texts } = turnEnd(own)
+    return { tokens: tokens.map((id) => own.token(id)), texts }
+  }
+
+  test('is the special token that the template writes after an answer', () => {
+    expect(end('chatml')).toEqual({ tokens: ['<|im_end|>'], texts: [] })
+    expect(end('llama2')).toEqual({ tokens: ['</s>'], texts: [] })
+    expect(end('llama3')).toEqual({ tokens: ['<|eot_id|>'], texts: [] })
+    expect(end('gemma')).toEqual({ tokens: ['<end_of_turn>'], texts: [] })
+  })
+
+  test('is the text before the next question where the template has no special tokens', () => {
+    const own = tokenizer({
+      chat_template: '{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}',
+    })
+    expect(turnEnd(own)).toEqual({ tokens: [own.eos], texts: ['\nuser:'] })
   })
 })
 

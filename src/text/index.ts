@@ -27,6 +27,7 @@ export type {
   Encoding,
   Tokenizer,
 } from './tokenizer.ts'
+export { type TurnEnd, turnEnd } from './turnEnd.ts'
 
 /**
  * The tokenizer of a model's folder, or of one file: `tokenizer.json` (with the configurations beside it) or
