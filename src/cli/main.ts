@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
 import bench from './bench.ts'
+import chat from './chat.ts'
 import convert from './convert.ts'
 import doctor from './doctor.ts'
 import exportModel from './export.ts'
@@ -14,7 +15,7 @@ import score from './score.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
 import { UsageError, type Verb } from './verb.ts'
 
-const verbs: readonly Verb[] = [generate, score, inspect, pull, convert, exportModel, doctor, bench]
+const verbs: readonly Verb[] = [generate, chat, score, inspect, pull, convert, exportModel, doctor, bench]
 
 const { version, description } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),

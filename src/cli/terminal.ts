@@ -147,6 +147,9 @@ export class Progress {
   }
 }
 
+/** Whether anybody reads stdout. */
+export const hasReader = (): boolean => !readerGone
+
 const whenGone = new Set<() => void>()
 
 /** Without a reader there is nobody to tell: the work stops, without a message. */

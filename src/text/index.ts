@@ -1,18 +1,35 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { TokenizerError } from './errors.ts'
-import { readBytes, readJson } from './load/files.ts'
+import { chatTemplateBeside } from './load/chatTemplate.ts'
+import { readJson } from './load/files.ts'
 import { tokenizerFromHuggingFace } from './load/huggingface.ts'
 import { tokenizerFromLlama2c } from './load/llama2c.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
+export {
+  applyChatTemplate,
+  type ChatMessage,
+  type ChatOptions,
+  type ChatPrompt,
+  chatTemplateSource,
+} from './chat.ts'
 export { type TokenizerFiles, tokenizerFilesFromGguf } from './convert/fromGguf.ts'
 export { type TokenizerMetadata, tokenizerToGguf } from './convert/toGguf.ts'
 export { TokenizerError } from './errors.ts'
+export { renderTemplate } from './jinja.ts'
 export { tokenizerFromGguf } from './load/gguf.ts'
 export { type HuggingFaceFiles, tokenizerFromHuggingFace } from './load/huggingface.ts'
 export { tokenizerFromLlama2c } from './load/llama2c.ts'
-export type { DecodeOptions, DecodeStream, EncodeOptions, Encoding, Tokenizer } from './tokenizer.ts'
+export type {
+  ChatTemplate,
+  DecodeOptions,
+  DecodeStream,
+  EncodeOptions,
+  Encoding,
+  Tokenizer,
+} from './tokenizer.ts'
+export { type TurnEnd, turnEnd } from './turnEnd.ts'
 
 /**
  * The tokenizer of a model's folder, or of one file: `tokenizer.json` (with the configurations beside it) or
@@ -45,12 +62,11 @@ function loadFile(file: string): Tokenizer {
     const path = beside(name)
     return path === undefined ? undefined : { json: readJson(path), file: path }
   }
-  const template = beside('chat_template.jinja')
   return tokenizerFromHuggingFace({
     tokenizer: { json: readJson(file), file },
     config: source('tokenizer_config.json'),
     specialTokensMap: source('special_tokens_map.json'),
     generationConfig: source('generation_config.json'),
-    chatTemplate: template === undefined ? undefined : readBytes(template).toString('utf8'),
+    chatTemplate: chatTemplateBeside(file),
   })
 }

@@ -34,6 +34,9 @@ export interface DecodeStream {
   flush(): string
 }
 
+/** Jinja source, or several by name where a model has them: `default`, `tool_use`. */
+export type ChatTemplate = string | Readonly<Record<string, string>>
+
 /**
  * Text to token ids and back. Immutable and safe to share; encoding keeps a bounded cache of words.
  *
@@ -51,14 +54,16 @@ export interface Tokenizer {
   readonly pad: number | undefined
   /** Whether `encode` puts `bos` first, by the model's own configuration. */
   readonly addBos: boolean
-  /** The model's Jinja chat template, as written. */
-  readonly chatTemplate: string | undefined
+  /** The model's chat template, as written; `applyChatTemplate` uses it. */
+  readonly chatTemplate: ChatTemplate | undefined
   encode(text: string, options?: EncodeOptions): Encoding
   decode(ids: readonly number[], options?: DecodeOptions): string
   /** The vocabulary's spelling of an id. */
   token(id: number): string
   /** The id of a vocabulary spelling. */
   id(token: string): number | undefined
+  /** Whether an id is a control token such as `</s>`, which stands for no text. */
+  isSpecial(id: number): boolean
   /**
    * The UTF-8 bytes that the token adds in the middle of a text; not always whole characters. They add up to
    * the text's bytes, but for what the tokenizer itself adds (`<s>`, a first space) or takes away.

@@ -12,6 +12,7 @@ import {
 import type { AddedToken } from '../pipeline/addedTokens.ts'
 import type { SpecialIds } from '../pipeline/pipeline.ts'
 import type { Vocabulary } from '../pipeline/vocabulary.ts'
+import type { ChatTemplate } from '../tokenizer.ts'
 
 /** JSON files by name. */
 export interface TokenizerFiles {
@@ -45,10 +46,16 @@ export function tokenizerFilesFromGguf(
       tokenizer_class: 'PreTrainedTokenizerFast',
       ...roles(special, nameOf),
       clean_up_tokenization_spaces: false,
-      ...(tokenizer.chatTemplate !== undefined && { chat_template: tokenizer.chatTemplate }),
+      ...(tokenizer.chatTemplate !== undefined && { chat_template: templateField(tokenizer.chatTemplate) }),
     },
   }
 }
+
+/** One template as it is, several as a list. */
+const templateField = (template: ChatTemplate): unknown =>
+  typeof template === 'string'
+    ? template
+    : Object.entries(template).map(([name, source]) => ({ name, template: source }))
 
 /** null says that there is none; without a key, readers guess. */
 const roles = ({ bos, eos, unk, pad }: SpecialIds, nameOf: (id: number | undefined) => string | null) => ({

@@ -91,10 +91,20 @@ export function tokenizerToGguf(tokenizer: Tokenizer, folder: string, rows: numb
     'tokenizer.ggml.tokens': ['string[]', ids.map((id) => spelling(id) ?? `[PAD${id}]`)],
     'tokenizer.ggml.token_type': ['i32[]', types],
     ...specialTokens(tokenizer, place),
-    ...(tokenizer.chatTemplate !== undefined && {
-      'tokenizer.chat_template': ['string', tokenizer.chatTemplate] as const,
-    }),
+    ...chatTemplates(tokenizer),
   }
+}
+
+/** The template, or each of several by name. */
+function chatTemplates({ chatTemplate }: Tokenizer): TokenizerMetadata {
+  const key = 'tokenizer.chat_template'
+  const named = typeof chatTemplate === 'string' ? { default: chatTemplate } : (chatTemplate ?? {})
+  return Object.fromEntries(
+    Object.entries(named).map(([name, source]) => [
+      name === 'default' ? key : `${key}.${name}`,
+      ['string', source] as const,
+    ]),
+  )
 }
 
 /** By id: those of tokenizer.json, and those of tokenizer_config.json, which go before them. */

@@ -7,7 +7,7 @@ import { mergesOf } from '../pipeline/models.ts'
 import { PipelineTokenizer, type SpecialIds } from '../pipeline/pipeline.ts'
 import { preTokenizer } from '../pipeline/preTokenizers.ts'
 import type { Vocabulary } from '../pipeline/vocabulary.ts'
-import type { Tokenizer } from '../tokenizer.ts'
+import type { ChatTemplate, Tokenizer } from '../tokenizer.ts'
 import {
   chatTemplate,
   GgufMetadata,
@@ -33,7 +33,10 @@ export interface ByteLevelModel {
 }
 
 /** What a file's metadata say. */
-export type GgufTokenizer = { readonly meta: GgufMetadata; readonly chatTemplate: string | undefined } & (
+export type GgufTokenizer = {
+  readonly meta: GgufMetadata
+  readonly chatTemplate: ChatTemplate | undefined
+} & (
   | { readonly kind: 'llama'; readonly model: SentencePieceModel }
   | { readonly kind: 'gpt2'; readonly model: ByteLevelModel }
 )
@@ -63,7 +66,7 @@ export function describeGgufTokenizer(
   return meta.place('model').fail(`unknown tokenizer ${quote(kind)}; known: llama, gpt2`)
 }
 
-function sentencePiece(meta: GgufMetadata, template: string | undefined): SentencePieceModel {
+function sentencePiece(meta: GgufMetadata, template: ChatTemplate | undefined): SentencePieceModel {
   const { vocabulary, typeOf, addedTokens } = readVocabulary(meta)
   const special = specialIds(meta, vocabulary, { bos: 1, eos: 2, unk: 0 })
   const scores = meta.list('scores', 'number', vocabulary.size) ?? meta.place('scores').fail('is missing')

@@ -3,6 +3,7 @@ import { Place, quote } from '../errors.ts'
 import type { AddedToken } from '../pipeline/addedTokens.ts'
 import type { SpecialIds } from '../pipeline/pipeline.ts'
 import { maxVocabulary, Vocabulary } from '../pipeline/vocabulary.ts'
+import type { ChatTemplate } from '../tokenizer.ts'
 
 /** `tokenizer.ggml.token_type` */
 export const tokenTypes = { normal: 1, unknown: 2, control: 3, userDefined: 4, unused: 5, byte: 6 } as const
@@ -66,10 +67,21 @@ export class GgufMetadata {
   }
 }
 
-export function chatTemplate(metadata: Readonly<Record<string, unknown>>, file: string): string | undefined {
-  const template = metadata['tokenizer.chat_template'] ?? undefined
-  if (template === undefined || typeof template === 'string') return template
-  return new Place(file, 'tokenizer.chat_template').fail(`expected a string, found ${quote(template)}`)
+/** `tokenizer.chat_template`, and beside it named ones such as `tokenizer.chat_template.tool_use`. */
+export function chatTemplate(
+  metadata: Readonly<Record<string, unknown>>,
+  file: string,
+): ChatTemplate | undefined {
+  const key = 'tokenizer.chat_template'
+  const named: Record<string, string> = {}
+  for (const [name, value] of Object.entries(metadata)) {
+    if (value == null || (name !== key && !name.startsWith(`${key}.`))) continue
+    if (typeof value !== 'string') new Place(file, name).fail(`expected a string, found ${quote(value)}`)
+    else named[name.slice(key.length + 1) || 'default'] = value
+  }
+  const names = Object.keys(named)
+  if (names.length === 0) return undefined
+  return names.length === 1 && named.default !== undefined ? named.default : named
 }
 
 export function readVocabulary(meta: GgufMetadata) {

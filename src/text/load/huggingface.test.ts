@@ -129,14 +129,14 @@ describe('special tokens', () => {
   })
 })
 
-test('the chat template is the file, else the default one of the configuration', () => {
+test('the chat template is the file, else as in the configuration, by name where there are several', () => {
   const chatTemplate = [
     { name: 'tool_use', template: 'tools' },
     { name: 'default', template: 'plain' },
   ]
   const config = source('tokenizer_config.json', { chat_template: chatTemplate })
   expect(from(fixture('wordlevel')).chatTemplate).toBeUndefined()
-  expect(from(fixture('wordlevel'), { config }).chatTemplate).toBe('plain')
+  expect(from(fixture('wordlevel'), { config }).chatTemplate).toEqual({ default: 'plain', tool_use: 'tools' })
   expect(from(fixture('wordlevel'), { config, chatTemplate: 'file' }).chatTemplate).toBe('file')
 })
 

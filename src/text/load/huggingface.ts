@@ -9,7 +9,7 @@ import { PipelineTokenizer } from '../pipeline/pipeline.ts'
 import { postProcessor } from '../pipeline/postProcessors.ts'
 import { preTokenizer } from '../pipeline/preTokenizers.ts'
 import type { Vocabulary } from '../pipeline/vocabulary.ts'
-import type { Tokenizer } from '../tokenizer.ts'
+import type { ChatTemplate, Tokenizer } from '../tokenizer.ts'
 import { chatTemplateOf, parseConfig, type Source, specialIds, withBosAndEos } from './special.ts'
 
 /** The files of a Hugging Face tokenizer. All but the first may be missing. */
@@ -22,8 +22,8 @@ export interface HuggingFaceFiles {
   readonly specialTokensMap?: Source | undefined
   /** generation_config.json */
   readonly generationConfig?: Source | undefined
-  /** chat_template.jinja; it goes before the configuration's. */
-  readonly chatTemplate?: string | undefined
+  /** chat_template.jinja or chat_template.json; it goes before the configuration's. */
+  readonly chatTemplate?: ChatTemplate | undefined
 }
 
 const section = z.unknown().optional()

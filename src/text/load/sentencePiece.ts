@@ -7,7 +7,7 @@ import { cached } from '../pipeline/model.ts'
 import { normalizer } from '../pipeline/normalizers.ts'
 import { PipelineTokenizer, type SpecialIds } from '../pipeline/pipeline.ts'
 import type { Vocabulary } from '../pipeline/vocabulary.ts'
-import type { Tokenizer } from '../tokenizer.ts'
+import type { ChatTemplate, Tokenizer } from '../tokenizer.ts'
 
 /** A SentencePiece BPE model, as GGUF and llama2.c files carry it: no list of merges, but a score a token. */
 export interface SentencePieceModel {
@@ -22,7 +22,7 @@ export interface SentencePieceModel {
   readonly suffix: readonly number[]
   /** Begin every text, and every text after a special token, with a space. */
   readonly addSpacePrefix: boolean
-  readonly chatTemplate: string | undefined
+  readonly chatTemplate: ChatTemplate | undefined
 }
 
 /** The tokenizer of a SentencePiece BPE model. `place` is what errors about unknown characters refer to. */

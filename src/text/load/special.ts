@@ -4,6 +4,7 @@ import { parse } from '../pipeline/component.ts'
 import type { SpecialIds } from '../pipeline/pipeline.ts'
 import type { PostProcessor } from '../pipeline/postProcessors.ts'
 import type { Vocabulary } from '../pipeline/vocabulary.ts'
+import type { ChatTemplate } from '../tokenizer.ts'
 
 /** A JSON value and where it is from. */
 export interface Source {
@@ -97,9 +98,10 @@ export function withBosAndEos(
   return { ...processor, prefix, suffix: [...reversed].reverse() }
 }
 
-/** The chat template, of several the one called `default`. */
-export function chatTemplateOf(config: Config): string | undefined {
+/** The chat template; a list of named ones becomes a record. */
+export function chatTemplateOf(config: Config): ChatTemplate | undefined {
   const template = config.chat_template ?? undefined
-  if (template === undefined || typeof template === 'string') return template
-  return (template.find(({ name }) => name === 'default') ?? template[0])?.template
+  return Array.isArray(template)
+    ? Object.fromEntries(template.map(({ name, template: source }) => [name, source]))
+    : template
 }

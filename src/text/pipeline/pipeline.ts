@@ -1,5 +1,12 @@
 import { quote } from '../errors.ts'
-import type { DecodeOptions, DecodeStream, EncodeOptions, Encoding, Tokenizer } from '../tokenizer.ts'
+import type {
+  ChatTemplate,
+  DecodeOptions,
+  DecodeStream,
+  EncodeOptions,
+  Encoding,
+  Tokenizer,
+} from '../tokenizer.ts'
 import { type AddedToken, AddedTokens } from './addedTokens.ts'
 import { Aligned } from './aligned.ts'
 import type { DecoderChain } from './decoder.ts'
@@ -20,7 +27,7 @@ export interface Pipeline {
   readonly postProcessor: PostProcessor
   readonly decoder: DecoderChain
   readonly special: SpecialIds
-  readonly chatTemplate: string | undefined
+  readonly chatTemplate: ChatTemplate | undefined
 }
 
 export interface SpecialIds {
@@ -38,7 +45,7 @@ export class PipelineTokenizer implements Tokenizer {
   readonly unk: number | undefined
   readonly pad: number | undefined
   readonly addBos: boolean
-  readonly chatTemplate: string | undefined
+  readonly chatTemplate: ChatTemplate | undefined
   private readonly pipeline: Pipeline
   private readonly added: AddedTokens
   private readonly addedById: ReadonlyMap<number, AddedToken>
@@ -109,7 +116,7 @@ export class PipelineTokenizer implements Tokenizer {
     return {
       push: (id) => {
         const spelling = this.spelling(id)
-        return options.skipSpecialTokens && this.addedById.get(id)?.special ? '' : run.push(spelling)
+        return options.skipSpecialTokens && this.isSpecial(id) ? '' : run.push(spelling)
       },
       flush: () => run.flush(),
     }
@@ -127,6 +134,10 @@ export class PipelineTokenizer implements Tokenizer {
 
   id(token: string): number | undefined {
     return this.pipeline.vocabulary.ids.get(token)
+  }
+
+  isSpecial(id: number): boolean {
+    return this.addedById.get(id)?.special ?? false
   }
 
   bytes(id: number): Uint8Array {

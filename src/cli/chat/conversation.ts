@@ -1,0 +1,131 @@
+/** A conversation with a model: what was said, what of it fits into the context, and the next answer. */
+import { type FinishReason, type GenerateOptions, generate } from '../../decode/index.ts'
+import type { Model } from '../../model/index.ts'
+import {
+  applyChatTemplate,
+  type ChatMessage,
+  type ChatOptions,
+  type Tokenizer,
+  type TurnEnd,
+  turnEnd,
+} from '../../text/index.ts'
+
+/** What the model said. */
+export interface Answer {
+  readonly text: string
+  readonly tokens: readonly number[]
+  readonly promptTokens: readonly number[]
+  /** `aborted`: the signal stopped it. */
+  readonly finish: FinishReason | 'aborted'
+}
+
+/** Part of the context that is kept free for an answer, at most. */
+const answerShare = 0.25
+
+export class Conversation {
+  readonly #model: Model
+  readonly #tokenizer: Tokenizer
+  readonly #options: ChatOptions
+  readonly #end: TurnEnd
+  #messages: ChatMessage[] = []
+  system: string | undefined
+  settings: GenerateOptions
+  /** Messages that no longer fit into the context: the model does not see them. */
+  forgotten = 0
+
+  /** Throws where the model cannot hold a conversation. */
+  constructor(model: Model, options: ChatOptions, settings: GenerateOptions) {
+    if (!model.tokenizer) throw new Error(`${model.path} has no tokenizer, which a conversation needs`)
+    this.#model = model
+    this.#tokenizer = model.tokenizer
+    this.#options = options
+    this.#end = turnEnd(model.tokenizer, options)
+    this.settings = settings
+  }
+
+  /** All of it; the system message first. */
+  get messages(): readonly ChatMessage[] {
+    return this.system === undefined
+      ? this.#messages
+      : [{ role: 'system', content: this.system }, ...this.#messages]
+  }
+
+  set messages(messages: readonly ChatMessage[]) {
+    const [first, ...rest] = messages
+    const hasSystem = first?.role === 'system' && typeof first.content === 'string'
+    this.system = hasSystem ? (first.content as string) : undefined
+    this.#messages = hasSystem ? rest : [...messages]
+    this.forgotten = 0
+  }
+
+  /** Takes back the last question and what came after it, and gives the question. */
+  undo(): ChatMessage | undefined {
+    const at = this.#messages.findLastIndex(({ role }) => role === 'user')
+    const [question] = at < 0 ? [] : this.#messages.splice(at)
+    this.forgotten = Math.min(this.forgotten, this.#messages.length)
+    return question
+  }
+
+  /**
+   * Asks the model; `onText` gets the answer as it grows. Both become part of the conversation, an answer that
+   * was stopped too; a question that fails does not.
+   *
+   * The whole prompt is read anew for each answer: the generation loop keeps its cache to itself.
+   */
+  async ask(question: ChatMessage, signal: AbortSignal, onText: (text: string) => void): Promise<Answer> {
+    this.#messages.push(question)
+    try {
+      const answer = await this.#answer(signal, onText)
+      this.#messages.push({ role: 'assistant', content: answer.text })
+      return answer
+    } catch (error) {
+      this.#messages.pop()
+      throw error
+    }
+  }
+
+  async #answer(signal: AbortSignal, onText: (text: string) => void): Promise<Answer> {
+    const prompt = this.#fit()
+    const { stop = [], stopTokens = [] } = this.settings
+    const settings = {
+      ...this.settings,
+      stop: [...stop, ...this.#end.texts],
+      stopTokens: [...stopTokens, ...this.#end.tokens],
+    }
+    const tokens: number[] = []
+    let text = ''
+    let finish: Answer['finish'] = 'aborted'
+    try {
+      for await (const event of generate(this.#model, [prompt], settings, { signal })) {
+        if (event.token !== undefined) tokens.push(event.token)
+        text += event.text
+        onText(event.text)
+        if (event.finish) finish = event.finish
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error
+    }
+    return { text, tokens, promptTokens: prompt, finish }
+  }
+
+  /** The prompt, without the oldest turns where all of them would leave no room for an answer. */
+  #fit(): number[] {
+    const { context } = this.#model
+    const wanted = Math.min(this.settings.maxTokens ?? context, Math.floor(context * answerShare))
+    for (;;) {
+      const { ids } = this.#render(this.forgotten)
+      if (ids.length + wanted <= context) return ids
+      const nextTurn = this.#messages.findIndex(({ role }, i) => i > this.forgotten && role === 'user')
+      if (nextTurn < 0) {
+        if (ids.length < context) return ids
+        throw new Error(`the message is too long: ${ids.length} tokens with the template, of ${context}`)
+      }
+      this.forgotten = nextTurn
+    }
+  }
+
+  #render(from: number): { ids: number[] } {
+    const system = this.system === undefined ? [] : [{ role: 'system', content: this.system }]
+    return applyChatTemplate(this.#tokenizer, [...system, ...this.#messages.slice(from)], this.#options)
+  }
+}
