@@ -129,7 +129,7 @@ export async function* generate(
   const { tokenizer } = model
   if (settings.stop.length > 0 && !tokenizer)
     throw new Error(`stop texts need a tokenizer; ${model.path} has none`)
-  const ends = new Set(settings.stopTokens ?? (tokenizer?.eos === undefined ? [] : [tokenizer.eos]))
+  const ends = new Set(settings.stopTokens ?? model.ends)
   const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32)
   const asked = prompts.flatMap((prompt) => new Array<Prompt>(settings.samples).fill(prompt))
   const rows = asked.map(

@@ -18,6 +18,8 @@ export interface LoadedModel {
   /** Names of the parameters in the checkpoint, in the shape of `params`. */
   readonly names: DecoderNames
   readonly tokenizer: Tokenizer | undefined
+  /** Tokens that end a text, by the model's own configuration. */
+  readonly ends: readonly number[]
 }
 
 /** Binds names to tensors. Missing, misshapen and unexpected tensors are one error that lists them. */
@@ -97,7 +99,24 @@ export function load(path: string): LoadedModel {
       described.ignore,
     ) as DecoderParams,
     tokenizer: tokenizer(),
+    ends: endsOf(path, config),
   }
+}
+
+/**
+ * `eos_token_id` of generation_config.json, else of config.json: one, or a list where a turn ends in another way
+ * than a text. GGUF has keys for both.
+ */
+function endsOf(path: string, config: unknown): number[] {
+  const file = join(path, 'generation_config.json')
+  const generation = existsSync(file) ? readJson(file) : undefined
+  const given = (source: unknown, key: string): unknown => (isObject(source) ? source[key] : undefined)
+  const listed = given(generation, 'eos_token_id') ?? given(config, 'eos_token_id')
+  const ids = [
+    ...[listed].flat(),
+    ...['eos', 'eot', 'eom'].map((name) => given(config, `tokenizer.ggml.${name}_token_id`)),
+  ]
+  return [...new Set(ids.filter((id): id is number => Number.isInteger(id) && (id as number) >= 0))]
 }
 
 /** What GGUF files without a tokenizer say of it. */

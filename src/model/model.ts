@@ -40,6 +40,8 @@ export interface ModelParts {
   readonly spec: DecoderSpec
   readonly params: DecoderParams
   readonly tokenizer?: Tokenizer | undefined
+  /** Tokens that end a text, beside the tokenizer's own. */
+  readonly ends?: readonly number[]
   /** Where it came from, for messages. */
   readonly path?: string
   /** Weights are constants of the programs instead of arguments. */
@@ -63,6 +65,8 @@ export class Model {
   readonly spec: DecoderSpec
   readonly params: DecoderParams
   readonly tokenizer: Tokenizer | undefined
+  /** Tokens that end a text. */
+  readonly ends: readonly number[]
   readonly path: string
   readonly sealed: boolean
   /** Most positions of a sequence. */
@@ -77,6 +81,8 @@ export class Model {
     this.spec = parts.spec
     this.params = parts.params
     this.tokenizer = parts.tokenizer
+    const own = parts.tokenizer?.eos
+    this.ends = [...new Set([...(own === undefined ? [] : [own]), ...(parts.ends ?? [])])]
     this.path = parts.path ?? 'model'
     this.sealed = parts.sealed ?? false
     this.taps = parts.taps ?? {}

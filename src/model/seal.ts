@@ -43,6 +43,7 @@ export function seal(model: Model, options: SealOptions = {}): Model {
   const common = {
     engine: model.engine,
     tokenizer: model.tokenizer,
+    ends: model.ends,
     path: model.path,
     context: model.context,
     sealed: true,

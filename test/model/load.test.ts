@@ -158,3 +158,10 @@ describe('weights', () => {
     )
   })
 })
+
+it('knows every token that ends a text', () => {
+  const path = copyOf('llama-tiny')
+  expect(load(path).ends).toEqual([2])
+  writeFileSync(join(path, 'generation_config.json'), '{"eos_token_id": [7, 2, 9]}')
+  expect(load(path).ends).toEqual([7, 2, 9])
+})
