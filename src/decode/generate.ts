@@ -2,6 +2,7 @@
 import { random, tensor } from '../array/index.ts'
 import type { Model, TapOptions } from '../model/index.ts'
 import type { DecodeStream, Tokenizer } from '../text/index.ts'
+import type { Constraint } from './constrain/index.ts'
 import { type GenerateOptions, type Generation, parseOptions, rulesOf } from './options.ts'
 import { argMax, draw, logSumExp, mostLikely, type Rule, type TokenLogprob } from './rules.ts'
 import { scoreTokens } from './score.ts'
@@ -25,6 +26,8 @@ export interface GenerateEvent {
 
 export interface Context {
   readonly signal?: AbortSignal
+  /** What the output must be; applied before all rules. */
+  readonly constrain?: Constraint
   /** More rules, applied after those of the options. */
   readonly rules?: readonly Rule[]
   /** Edits that hold during generation. */
@@ -113,11 +116,12 @@ export async function* generate(
   context: Context = {},
 ): AsyncGenerator<GenerateEvent, void, void> {
   const settings = parseOptions(options)
-  const rules = [...rulesOf(settings), ...(context.rules ?? [])]
   const { tokenizer } = model
   if (settings.stop.length > 0 && !tokenizer)
     throw new Error(`stop texts need a tokenizer; ${model.path} has none`)
   const ends = new Set(settings.stopTokens ?? (tokenizer?.eos === undefined ? [] : [tokenizer.eos]))
+  const constrain = context.constrain ? [context.constrain.rule(ends)] : []
+  const rules = [...constrain, ...rulesOf(settings), ...(context.rules ?? [])]
   const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32)
   const rows = prompts.map(
     (prompt, i) =>

@@ -1,5 +1,13 @@
 /** Generation: the loop, its options, and the rules that shape it. */
 export {
+  Constraint,
+  constraint,
+  type JsonSchema,
+  type OutputForm,
+  parseGbnf,
+  schemaGrammar,
+} from './constrain/index.ts'
+export {
   type Completion,
   type Context,
   complete,
