@@ -159,7 +159,28 @@ describe('JSON schemas', () => {
     )
   })
 
+  test.each([
+    [String.raw`^[A-Z][a-z]{1,5}(-\d+)?$`, ['Ab', 'Abc-12'], ['ab', 'Ab-', 'xAb']],
+    ['^a|b$', ['abc', 'xb'], ['xa', 'bx']],
+    ['cat', ['a cat sat'], ['dog']],
+    [String.raw`^("|\\|\n|[^\w\s])*$`, ['"\\\n!', ''], ['a', ' ']],
+    [String.raw`^(?:\u00e9|\x41|\S.){2}$`, ['éA', 'A🙂é'], ['A', ' xA']],
+  ])('permit strings of the pattern %s', (pattern, good, bad) => {
+    const machine = json({ type: 'string', pattern })
+    for (const value of good) expect(accepts(machine, JSON.stringify(value)), value).toBe(true)
+    for (const value of bad) expect(accepts(machine, JSON.stringify(value)), value).toBe(false)
+    const short = pattern.replaceAll('+', '{1,3}').replaceAll('*', '{0,3}')
+    for (let seed = 0; seed < 20 && short.startsWith('^') && !short.includes('|b'); seed++) {
+      const text = randomText({ jsonSchema: { type: 'string', pattern: short } }, seed)
+      expect(JSON.parse(text!)).toMatch(new RegExp(short, 'u'))
+    }
+  })
+
   test.each<[JsonSchema, string]>([
+    [{ type: 'string', pattern: '(?=a)' }, 'only (?: ) groups are supported'],
+    [{ type: 'string', pattern: 'a\\b' }, 'is not supported'],
+    [{ type: 'string', pattern: '(^a)' }, 'only at the ends'],
+    [{ type: 'string', pattern: '(a' }, 'expected )'],
     [{ type: 'string', format: 'email' }, "#: the keyword 'format' is not supported for string"],
     [{ type: 'array', items: { multipleOf: 3 } }, "#/items: the keyword 'multipleOf' is not supported"],
     [{ type: 'number', minimum: 0 }, "the keyword 'minimum' is not supported for number"],

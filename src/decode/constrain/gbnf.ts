@@ -14,10 +14,11 @@ import {
   sequence,
   text,
 } from './grammar.ts'
+import { Reader } from './reader.ts'
 
 export function parseGbnf(source: string): Grammar {
   const rules = new Map<string, Expression>()
-  const reader = new Reader(source)
+  const reader = new Reader(source, 'grammar')
   for (reader.space(true); !reader.done; reader.space(true)) {
     const name = reader.take(/[A-Za-z0-9_-]+/y) ?? reader.fail('expected the name of a rule')
     reader.space(true)
@@ -29,38 +30,6 @@ export function parseGbnf(source: string): Grammar {
   }
   if (!rules.has('root')) throw new Error("grammar: there is no rule 'root', with which it begins")
   return { rules, root: 'root' }
-}
-
-class Reader {
-  readonly #source: string
-  #at = 0
-
-  constructor(source: string) {
-    this.#source = source
-  }
-
-  get done(): boolean {
-    return this.#at >= this.#source.length
-  }
-
-  /** What a sticky pattern matches here; undefined if nothing. */
-  take(pattern: RegExp): string | undefined {
-    pattern.lastIndex = this.#at
-    const [found] = pattern.exec(this.#source) ?? []
-    this.#at += found?.length ?? 0
-    return found
-  }
-
-  /** Passes over spaces and comments, and over line ends where they mean nothing. */
-  space(lines: boolean): void {
-    this.take(lines ? /(?:\s|#[^\n]*)*/y : /(?:[ \t]|#[^\n]*)*/y)
-  }
-
-  fail(reason: string): never {
-    const before = this.#source.slice(0, this.#at)
-    const line = before.split('\n').length
-    throw new Error(`grammar: line ${line}, column ${this.#at - before.lastIndexOf('\n')}: ${reason}`)
-  }
 }
 
 function alternatives(reader: Reader, nested: boolean): Expression {

@@ -8,6 +8,7 @@ import { integerBetween } from './integers.ts'
 import { anyRules, anyValue, arrayOf, integer, literal, number, stringOf } from './json.ts'
 import { objectOf } from './objects.ts'
 import { disjoint } from './overlap.ts'
+import { stringLike } from './pattern.ts'
 
 export type JsonSchema = boolean | { readonly [key: string]: unknown }
 type Fields = Readonly<Record<string, unknown>>
@@ -20,7 +21,7 @@ const annotations = [
 
 /** What each type may be narrowed by. */
 const keywords: Readonly<Record<string, readonly string[]>> = {
-  string: ['minLength', 'maxLength'],
+  string: ['minLength', 'maxLength', 'pattern'],
   integer: ['minimum', 'maximum', 'exclusiveMinimum', 'exclusiveMaximum'],
   number: [],
   boolean: [],
@@ -112,7 +113,7 @@ class Compiler {
   #type(type: string, given: Fields, at: string): Expression {
     switch (type) {
       case 'string':
-        return stringOf(...limits(given, 'minLength', 'maxLength', at))
+        return stringType(given, at)
       case 'integer':
         return integerType(given, at)
       case 'number':
@@ -191,6 +192,15 @@ function hasType(value: unknown, type: string): boolean {
   if (type === 'array') return Array.isArray(value)
   if (type === 'null') return value === null
   return typeof value === type && value !== null && !Array.isArray(value)
+}
+
+function stringType(given: Fields, at: string): Expression {
+  const { pattern, minLength, maxLength } = given
+  if (pattern === undefined) return stringOf(...limits(given, 'minLength', 'maxLength', at))
+  if (typeof pattern !== 'string') fail(at, "'pattern' must be a text")
+  if (minLength !== undefined || maxLength !== undefined)
+    fail(at, "'pattern' beside 'minLength' or 'maxLength' is not supported: write {m,n} in the pattern")
+  return stringLike(pattern)
 }
 
 function integerType(given: Fields, at: string): Expression {
