@@ -4,7 +4,16 @@ import * as z from 'zod'
 import { type GenerateOptions, generateSchema } from '../decode/index.ts'
 import { runCommand } from './chat/commands.ts'
 import { type Answer, Conversation } from './chat/conversation.ts'
-import { jsonOption, modelFlags, modelOptions, openModel, readText } from './common.ts'
+import {
+  constrainFlags,
+  constrainOptions,
+  jsonOption,
+  modelFlags,
+  modelOptions,
+  openModel,
+  readConstraint,
+  readText,
+} from './common.ts'
 import { dim, exitCode, hasReader, interruptible, note, print, printable, printJson } from './terminal.ts'
 import { UsageError, verb } from './verb.ts'
 
@@ -16,6 +25,7 @@ const options = z.strictObject({
   system: z.string().optional().describe('What the model is told first'),
   template: z.string().optional().describe("A file with a Jinja chat template, instead of the model's"),
   ...generateOptions,
+  ...constrainOptions.shape,
   maxTokens: z.int().positive().default(512).describe('Most tokens of an answer'),
   json: jsonOption,
 })
@@ -26,6 +36,7 @@ export default verb({
   options,
   flags: {
     ...modelFlags,
+    ...constrainFlags,
     prompt: { short: 'p' },
     template: { value: 'FILE' },
     maxTokens: { short: 'n' },
@@ -34,12 +45,18 @@ export default verb({
   },
   notes: `Each line is a question; /help lists commands. Ctrl-C stops the answer and, at the prompt, given twice, the program.
 What no longer fits into the context is forgotten from the oldest turn on; /save keeps it.`,
-  async run({ model: path, weights, context, device, threads, prompt, system, template, json, ...settings }) {
+  async run({ model: path, weights, context, device, threads, prompt, system, template, json, ...rest }) {
+    const { jsonSchema, grammar, ...settings } = rest
     if (json && prompt === undefined) throw new UsageError('--json gives one answer: ask with -p "..."')
     const source = template === undefined ? undefined : readText(template)
     await using opened = await openModel({ model: path, weights, context, device, threads })
     const { model } = opened
-    const conversation = new Conversation(model, source === undefined ? {} : { template: source }, settings)
+    const conversation = new Conversation(
+      model,
+      source === undefined ? {} : { template: source },
+      settings,
+      readConstraint(model, { jsonSchema, grammar }),
+    )
     conversation.system = system
     await model.prepare()
     if (prompt === undefined) return await talk(conversation)

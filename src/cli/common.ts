@@ -1,7 +1,7 @@
 /** What the verbs share: opening a model, and the tokens that it is given. */
 import { readFileSync } from 'node:fs'
 import * as z from 'zod'
-import { promptTokens } from '../decode/index.ts'
+import { type Constraint, constraint, type JsonSchema, promptTokens } from '../decode/index.ts'
 import { load, Model, seal, type WeightFormat } from '../model/index.ts'
 import { Engine, nodeRuntime } from '../onnx/index.ts'
 import { locateModel } from './hub.ts'
@@ -29,6 +29,19 @@ export const modelOptions = z.strictObject({
 
 export const tokensOption = z.array(z.int().nonnegative()).optional().describe('Token ids instead of text')
 export const jsonOption = z.boolean().default(false).describe('One JSON object on stdout, and nothing else')
+
+/** Options of every verb that constrains what it generates. */
+export const constrainOptions = z.strictObject({
+  jsonSchema: z
+    .string()
+    .optional()
+    .describe('The output is JSON by this schema: a file, or the schema itself'),
+  grammar: z.string().optional().describe('The output is a text of this GBNF grammar'),
+})
+export const constrainFlags = {
+  jsonSchema: { value: 'FILE|JSON' },
+  grammar: { value: 'FILE' },
+} as const satisfies Flags<typeof constrainOptions>
 
 export const modelFlags = {
   model: { short: 'm', value: 'MODEL' },
@@ -67,6 +80,27 @@ export function encode(model: Model, text: string): number[] {
   if (!model.tokenizer)
     throw new Error(`${model.path} has no tokenizer: give token ids, for example --tokens 3,17,42`)
   return promptTokens(model, text)
+}
+
+/** The constraint that the options ask for, as a part of the context of generation. */
+export function readConstraint(
+  { tokenizer, path }: Model,
+  { jsonSchema, grammar }: z.output<typeof constrainOptions>,
+): { constrain?: Constraint } {
+  if (jsonSchema === undefined && grammar === undefined) return {}
+  if (jsonSchema !== undefined && grammar !== undefined)
+    throw new UsageError('--json-schema and --grammar exclude each other')
+  if (!tokenizer) throw new Error(`${path} has no tokenizer, which --json-schema and --grammar need`)
+  if (grammar !== undefined) return { constrain: constraint(tokenizer, { grammar: readText(grammar) }) }
+  const inline = /^\s*[{]/.test(jsonSchema!)
+  const source = inline ? jsonSchema! : readText(jsonSchema!)
+  let schema: JsonSchema
+  try {
+    schema = JSON.parse(source) as JsonSchema
+  } catch (error) {
+    throw new Error(`${inline ? '--json-schema' : jsonSchema}: not JSON: ${(error as Error).message}`)
+  }
+  return { constrain: constraint(tokenizer, { jsonSchema: schema }) }
 }
 
 /** Exactly one of the options, by their flags. */

@@ -1,6 +1,7 @@
 /** `glossa generate`: continues prompts, streaming to the terminal. */
 import * as z from 'zod'
 import {
+  type Context,
   type FinishReason,
   type GenerateOptions,
   generate,
@@ -9,7 +10,17 @@ import {
   type TokenLogprob,
 } from '../decode/index.ts'
 import { type Model, weightBill } from '../model/index.ts'
-import { encode, exactlyOne, jsonOption, modelFlags, modelOptions, openModel } from './common.ts'
+import {
+  constrainFlags,
+  constrainOptions,
+  encode,
+  exactlyOne,
+  jsonOption,
+  modelFlags,
+  modelOptions,
+  openModel,
+  readConstraint,
+} from './common.ts'
 import {
   bytes,
   dim,
@@ -29,6 +40,7 @@ const options = z.strictObject({
   prompt: z.array(z.string()).optional().describe('Text to continue; several are continued side by side'),
   tokens: z.array(z.array(z.int().nonnegative())).optional().describe('Token ids instead of text'),
   ...generateSchema.shape,
+  ...constrainOptions.shape,
   json: jsonOption,
 })
 
@@ -59,6 +71,7 @@ export default verb({
   options,
   flags: {
     ...modelFlags,
+    ...constrainFlags,
     prompt: { short: 'p' },
     tokens: {},
     maxTokens: { short: 'n' },
@@ -67,22 +80,24 @@ export default verb({
   },
   notes: `With several prompts the JSON object has a list 'completions'. Ctrl-C stops generation and keeps what there
 is, with the finish reason 'aborted' and exit code 130.`,
-  async run({ model: path, weights, context, device, threads, json, prompt, tokens, ...given }) {
+  async run({ model: path, weights, context, device, threads, json, prompt, tokens, ...rest }) {
+    const { jsonSchema, grammar, ...given } = rest
     exactlyOne({ '-p': prompt, '--tokens': tokens })
     const started = performance.now()
     await using opened = await openModel({ model: path, weights, context, device, threads })
     const { model } = opened
-    const { samples, ...rest } = given
+    const constrained = readConstraint(model, { jsonSchema, grammar })
+    const { samples, ...sampling } = given
     const asked = (prompt ?? tokens!).flatMap((entry) => new Array<typeof entry>(samples).fill(entry))
     const rows = asked.map((entry) => newRow(model, entry))
-    const settings = { ...rest, seed: given.seed ?? Math.floor(Math.random() * 2 ** 32) }
+    const settings = { ...sampling, seed: given.seed ?? Math.floor(Math.random() * 2 ** 32) }
     await model.prepare()
     const loadMs = Math.round(performance.now() - started)
 
     // Awaited here: the engine is disposed of when this returns.
     return await interruptible(async (signal) => {
       const printer = json ? undefined : new Printer(rows)
-      const rates = await continueRows(model, rows, settings, signal, printer)
+      const rates = await continueRows(model, rows, settings, { ...constrained, signal }, printer)
       printer?.end()
       if (settings.promptLogprobs)
         for (const row of rows) row.promptLogprobs = await scoreTokens(model, row.promptTokens)
@@ -119,14 +134,14 @@ async function continueRows(
   model: Model,
   rows: readonly Row[],
   settings: GenerateOptions,
-  signal: AbortSignal,
+  context: Context & { readonly signal: AbortSignal },
   printer: Printer | undefined,
 ): Promise<Rates> {
   const start = performance.now()
   let firstToken: number | undefined
   const prompts = rows.map(({ promptTokens }) => promptTokens)
   try {
-    for await (const event of generate(model, prompts, settings, { signal })) {
+    for await (const event of generate(model, prompts, settings, context)) {
       firstToken ??= performance.now()
       const row = rows[event.row]!
       if (event.token !== undefined) row.tokens.push(event.token)
@@ -137,7 +152,7 @@ async function continueRows(
       printer?.update()
     }
   } catch (error) {
-    if (!signal.aborted) throw error
+    if (!context.signal.aborted) throw error
     for (const row of rows) row.finish ??= 'aborted'
   }
   const end = performance.now()

@@ -3,6 +3,7 @@ import { random, tensor } from '../array/index.ts'
 import type { Model, TapOptions } from '../model/index.ts'
 import type { DecodeStream, Tokenizer } from '../text/index.ts'
 import { beamSearch } from './beam.ts'
+import type { Constraint } from './constrain/index.ts'
 import { argMax, draw, logSumExp, mostLikely, type TokenLogprob } from './logits.ts'
 import { checkBeams, type GenerateOptions, type Generation, parseOptions, rulesOf } from './options.ts'
 import type { Rule } from './rule.ts'
@@ -27,6 +28,8 @@ export interface GenerateEvent {
 
 export interface Context {
   readonly signal?: AbortSignal
+  /** What the output must be; applied before all rules. */
+  readonly constrain?: Constraint
   /** More rules, applied after those of the options. */
   readonly rules?: readonly Rule[]
   /** Edits that hold during generation. */
@@ -130,6 +133,7 @@ export async function* generate(
   if (settings.stop.length > 0 && !tokenizer)
     throw new Error(`stop texts need a tokenizer; ${model.path} has none`)
   const ends = new Set(settings.stopTokens ?? model.ends)
+  const constrain = context.constrain ? [context.constrain.rule(ends)] : []
   const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32)
   const asked = prompts.flatMap((prompt) => new Array<Prompt>(settings.samples).fill(prompt))
   const rows = asked.map(
@@ -139,14 +143,14 @@ export async function* generate(
         settings,
         asked.length === 1 ? seed : random.fold(seed, i),
         tokenizer,
-        [...rulesOf(settings, tokenizer), ...(context.rules ?? [])],
+        [...constrain, ...rulesOf(settings, tokenizer), ...(context.rules ?? [])],
       ),
   )
   if (rows.length === 0) return
   checkBeams(settings)
   if (settings.beams > 1) {
-    if (context.rules?.length || context.edit)
-      throw new Error('beam search takes neither rules nor edits yet')
+    if (context.rules?.length || context.edit || context.constrain)
+      throw new Error('beam search takes no rules, edits or constraints yet')
     for (const [i, row] of rows.entries()) yield* searched(model, row, i, settings, ends, context.signal)
     return
   }

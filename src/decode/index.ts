@@ -1,6 +1,14 @@
 /** Generation: the loop, its options, and the rules that shape it. */
 export { type Beam, type BeamOptions, beamSearch } from './beam.ts'
 export {
+  Constraint,
+  constraint,
+  type JsonSchema,
+  type OutputForm,
+  parseGbnf,
+  schemaGrammar,
+} from './constrain/index.ts'
+export {
   type Completion,
   type Context,
   complete,

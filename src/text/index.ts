@@ -29,6 +29,14 @@ export type {
   Encoding,
   Tokenizer,
 } from './tokenizer.ts'
+export {
+  parseToolCalls,
+  type ToolCall,
+  ToolCallError,
+  type ToolCallFormat,
+  type ToolCalls,
+  toolCallFormat,
+} from './toolCalls.ts'
 export { type TurnEnd, turnEnd } from './turnEnd.ts'
 
 /**

@@ -1,4 +1,7 @@
 import { spawnSync } from 'node:child_process'
+import { mkdtempSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { fixture, readReference } from '../reference.ts'
 import {
@@ -144,6 +147,20 @@ describe('glossa generate', () => {
     const args = ['generate', '-m', storiesBin!, '-p', 'Once upon a time', '--temp', '0']
     const result = await json<Generated>(...args, '--stop', 'zebra', '--stop', ' girl')
     expect(result).toMatchObject({ text: ', there was a little', finish: 'stop' })
+  })
+
+  it('keeps to a JSON schema or a grammar', async () => {
+    const args = ['generate', '-m', 'models/starter', '-p', 'The cat', '--temp', '1.5', '--seed', '3']
+    const schema = '{"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}'
+    const { text, finish } = await json<Generated>(...args, '--json-schema', schema)
+    expect(finish).toBe('stop')
+    expect(JSON.parse(text!)).toEqual({ age: expect.any(Number) })
+    const folder = mkdtempSync(join(tmpdir(), 'glossa-grammar-'))
+    const grammar = join(folder, 'a.gbnf')
+    writeFileSync(grammar, 'root ::= " sat" | " ran"')
+    expect((await json<Generated>(...args, '--grammar', grammar)).text).toMatch(/^ (sat|ran)$/)
+    const wrong = await glossa(...args, '--json-schema', '{"type": "string", "format": "email"}')
+    expect(wrong.stderr).toContain("the keyword 'format' is not supported")
   })
 
   it('writes numbers that JSON has', async () => {

@@ -1,5 +1,5 @@
 /** A conversation with a model: what was said, what of it fits into the context, and the next answer. */
-import { type FinishReason, type GenerateOptions, generate } from '../../decode/index.ts'
+import { type Context, type FinishReason, type GenerateOptions, generate } from '../../decode/index.ts'
 import type { Model } from '../../model/index.ts'
 import {
   applyChatTemplate,
@@ -27,6 +27,7 @@ export class Conversation {
   readonly #tokenizer: Tokenizer
   readonly #options: ChatOptions
   readonly #end: TurnEnd
+  readonly #context: Context
   #messages: ChatMessage[] = []
   system: string | undefined
   settings: GenerateOptions
@@ -34,12 +35,13 @@ export class Conversation {
   forgotten = 0
 
   /** Throws where the model cannot hold a conversation. */
-  constructor(model: Model, options: ChatOptions, settings: GenerateOptions) {
+  constructor(model: Model, options: ChatOptions, settings: GenerateOptions, context: Context = {}) {
     if (!model.tokenizer) throw new Error(`${model.path} has no tokenizer, which a conversation needs`)
     this.#model = model
     this.#tokenizer = model.tokenizer
     this.#options = options
     this.#end = turnEnd(model.tokenizer, options)
+    this.#context = context
     this.settings = settings
   }
 
@@ -96,7 +98,7 @@ export class Conversation {
     let text = ''
     let finish: Answer['finish'] = 'aborted'
     try {
-      for await (const event of generate(this.#model, [prompt], settings, { signal })) {
+      for await (const event of generate(this.#model, [prompt], settings, { ...this.#context, signal })) {
         if (event.token !== undefined) tokens.push(event.token)
         text += event.text
         onText(event.text)
