@@ -1,9 +1,9 @@
 /** The training step: one program that learns, for every size of batch, and owns its memory. */
 import { afterAll, describe, expect, it } from 'vitest'
 import { leaves, type Tensor, tensor } from '../array/index.ts'
+import { parameterShapes } from '../model/bind.ts'
 import { llama } from '../model/families/llama.ts'
 import type { DecoderParams, DecoderSpec } from '../model/index.ts'
-import { parameterShapes } from '../model/load.ts'
 import { Engine, nodeRuntime } from '../onnx/index.ts'
 import { adamw, initialize, trainingStep } from './index.ts'
 

@@ -1,6 +1,7 @@
 /** One training step as one program: forward, backward and update. */
 import { type Jitted, type Tensor, valueAndGrad } from '../array/index.ts'
-import { type DecoderParams, type DecoderSpec, rotaryTable } from '../model/index.ts'
+import type { DecoderParams, DecoderSpec } from '../model/index.ts'
+import { rotaryTable } from '../model/parts/position.ts'
 import type { Engine } from '../onnx/index.ts'
 import { nextTokenLoss } from './loss.ts'
 import type { Optimizer } from './optimizer.ts'
