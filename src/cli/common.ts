@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import * as z from 'zod'
 import { promptTokens } from '../decode/index.ts'
 import { load, Model, seal, type WeightFormat } from '../model/index.ts'
-import { Engine, nodeRuntime } from '../onnx/index.ts'
-import { status } from './terminal.ts'
+import { chooseProvider, Engine, nodeRuntime } from '../onnx/index.ts'
+import { note, status } from './terminal.ts'
 import { type Flags, UsageError } from './verb.ts'
 
 /** Options of every verb that runs a model. */
@@ -18,7 +18,11 @@ export const modelOptions = z.strictObject({
     .default('f32')
     .describe('f32 is exact and mapped from the file; int8 and int4 are smaller and faster'),
   context: z.int().positive().optional().describe('Most positions; by default those the model was made for'),
-  device: z.string().min(1).default('cpu').describe('Execution provider of ONNX Runtime'),
+  device: z
+    .string()
+    .min(1)
+    .default('cpu')
+    .describe('Execution provider of ONNX Runtime; auto measures which is fastest'),
   threads: z.int().positive().optional().describe('Threads of one operation; all cores by default'),
 })
 
@@ -40,12 +44,19 @@ export interface ModelSettings {
 }
 
 /** Opens a model and seals it in the format asked for. Disposing of it disposes of the engine too. */
-export function openModel({ model: path, weights, context, device, threads }: ModelSettings): {
+export async function openModel({ model: path, weights, context, device, threads }: ModelSettings): Promise<{
   readonly model: Model
   [Symbol.asyncDispose](): Promise<void>
-} {
+}> {
   status(`loading ${path} ...`)
-  const runtime = nodeRuntime({ provider: device, ...(threads !== undefined && { threads }) })
+  const settings = threads === undefined ? {} : { threads }
+  let provider = device
+  if (device === 'auto') {
+    const choice = await chooseProvider(settings)
+    provider = choice.provider
+    note(`device ${provider}: ${choice.reason}`)
+  }
+  const runtime = nodeRuntime({ provider, ...settings })
   const engine = new Engine(runtime)
   const model = seal(new Model({ engine, ...load(path), ...(context !== undefined && { context }) }), {
     weights,

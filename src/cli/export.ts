@@ -24,7 +24,7 @@ cache), 'at' (whose logits are wanted) and past.N.key, past.N.value [batch, head
 of the capacity that you need, and feed each present.N.* back as past.N.*. The operators are those of standard ONNX;
 int8, int4 and --cache need MatMulNBits and GroupQueryAttention of ONNX Runtime.`,
   async run({ output, tap = [], cache, json, ...settings }) {
-    await using opened = openModel(settings)
+    await using opened = await openModel(settings)
     const { model } = opened
     const metadata = {
       'glossa.source': model.path.replace(/^.*[/\\]/, ''),

@@ -70,7 +70,7 @@ is, with the finish reason 'aborted' and exit code 130.`,
   async run({ model: path, weights, context, device, threads, json, prompt, tokens, ...given }) {
     exactlyOne({ '-p': prompt, '--tokens': tokens })
     const started = performance.now()
-    await using opened = openModel({ model: path, weights, context, device, threads })
+    await using opened = await openModel({ model: path, weights, context, device, threads })
     const { model } = opened
     const rows = (prompt ?? tokens!).map((entry) => newRow(model, entry))
     const settings = { ...given, seed: given.seed ?? Math.floor(Math.random() * 2 ** 32) }

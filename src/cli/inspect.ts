@@ -37,7 +37,7 @@ hides are -Infinity, which JSON writes as null.`,
       return 0
     }
     exactlyOne({ '-p': prompt, '--tokens': tokens })
-    await using opened = openModel(settings)
+    await using opened = await openModel(settings)
     const { model } = opened
     const ids = prompt === undefined ? tokens! : encode(model, prompt)
     const reads = await model.run([ids], { read: tap })

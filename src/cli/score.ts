@@ -34,7 +34,7 @@ byte without a tokenizer.`,
   async run({ textFile, prompt, tokens, json, ...settings }) {
     exactlyOne({ '--text-file': textFile, '-p': prompt, '--tokens': tokens })
     const text = textFile === undefined ? prompt : readText(textFile)
-    await using opened = openModel(settings)
+    await using opened = await openModel(settings)
     const { model } = opened
     const ids = text === undefined ? tokens! : encode(model, text)
 

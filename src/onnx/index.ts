@@ -2,9 +2,10 @@
 import { Engine } from './engine.ts'
 import { nodeRuntime } from './node.ts'
 
+export { type Choice, chooseProvider } from './auto.ts'
 export { type CompileOptions, Engine, type EngineOptions } from './engine.ts'
 export { type ExportedGraph, type ExportOptions, exportGraph } from './export.ts'
-export { type NodeRuntimeOptions, nodeRuntime } from './node.ts'
+export { availableProviders, type NodeRuntimeOptions, nodeRuntime } from './node.ts'
 export { formatProfile, type ProfileOptions, type ProfileRow, profile } from './profile.ts'
 export type { SessionProgram } from './program.ts'
 export type { Runtime } from './runtime.ts'

@@ -22,11 +22,16 @@ const providers: Readonly<Record<string, { listed: string; asked?: string }>> = 
   dml: { listed: 'DmlExecutionProvider', asked: 'DML' },
 }
 
+/** Execution providers of this installation of ONNX Runtime; whether a device is there is known when it is used. */
+export function availableProviders(): string[] {
+  const listed = api().providers()
+  return Object.keys(providers).filter((name) => listed.includes(providers[name]!.listed))
+}
+
 /** Throws where this installation of ONNX Runtime does not have the provider. */
 export function nodeRuntime(options: NodeRuntimeOptions = {}): Runtime {
   const { provider = 'cpu', threads = availableParallelism() } = options
-  const listed = api().providers()
-  const available = Object.keys(providers).filter((name) => listed.includes(providers[name]!.listed))
+  const available = availableProviders()
   if (!available.includes(provider))
     throw new Error(
       `execution provider '${provider}' is not part of this build of ONNX Runtime ` +

@@ -41,8 +41,11 @@ export async function webRuntime(options: WebRuntimeOptions = {}): Promise<Runti
     throw new Error("this browser has no adapter for WebGPU: use the provider 'wasm'")
   const ort: typeof Ort =
     provider === 'webgpu' ? await import('onnxruntime-web/webgpu') : await import('onnxruntime-web/wasm')
-  ort.env.wasm.numThreads = threads
-  if (assets !== undefined) ort.env.wasm.wasmPaths = assets
+  const { wasm } = ort.env
+  if (wasm.numThreads !== undefined && wasm.numThreads !== threads)
+    throw new Error(`this page runs ONNX Runtime with ${wasm.numThreads} threads already, not ${threads}`)
+  wasm.numThreads = threads
+  if (assets !== undefined) wasm.wasmPaths = assets
   return {
     provider,
     threads,
