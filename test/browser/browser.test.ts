@@ -99,8 +99,7 @@ describe.skipIf(!executable)('in a browser', () => {
     expectSame(actual, everything.maxTokens)
     expect(actual.text).toBe(expected.text)
   })
-  // SwiftShader, a GPU in software, takes seconds for a token. ONNX Runtime's WebGPU build refuses
-  // AdamW: no provider for one of its casts.
+  // SwiftShader, a GPU in software, takes seconds for a token. Training is refused there.
   test('WebGPU', { timeout: 240_000 }, async (context) => {
     context.skip(!(await evaluate<boolean>('hasWebGpu()')), 'no adapter for WebGPU')
     const options = { maxTokens: 4, train: false }
