@@ -16,6 +16,8 @@ export interface Storage {
   readonly file?: FileRange
   /** The elements in host memory; read or copied there on the first call, then kept. */
   read(): TypedArray
+  /** Brings contents that are on a device to host memory, where `read` finds them until they are written again. */
+  load?(): Promise<void>
   dispose(): void
 }
 

@@ -335,6 +335,11 @@ export class Tensor implements Aval {
   get data(): TypedArray {
     return this.storage.read()
   }
+  /** The elements of a concrete tensor that may be on a device; after this, `data` has them too. */
+  async load(): Promise<TypedArray> {
+    await this.storage.load?.()
+    return this.data
+  }
   /** The only element of a concrete one-element tensor. */
   item(): number {
     if (this.data.length !== 1) throw new Error(`item: ${this} has ${this.data.length} elements`)

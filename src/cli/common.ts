@@ -3,9 +3,9 @@ import { readFileSync } from 'node:fs'
 import * as z from 'zod'
 import { type Constraint, constraint, type JsonSchema, promptTokens } from '../decode/index.ts'
 import { load, Model, seal, type WeightFormat } from '../model/index.ts'
-import { Engine, nodeRuntime } from '../onnx/index.ts'
+import { chooseProvider, Engine, nodeRuntime } from '../onnx/index.ts'
 import { locateModel } from './hub.ts'
-import { status } from './terminal.ts'
+import { note, status } from './terminal.ts'
 import { type Flags, UsageError } from './verb.ts'
 
 /** Options of every verb that runs a model. */
@@ -23,7 +23,11 @@ export const modelOptions = z.strictObject({
       'f32 is exact and mapped from the file; int8 and int4 are smaller and faster; stored runs Q4_0 and Q8_0 of a GGUF file as they are',
     ),
   context: z.int().positive().optional().describe('Most positions; by default those the model was made for'),
-  device: z.string().min(1).default('cpu').describe('Execution provider of ONNX Runtime'),
+  device: z
+    .string()
+    .min(1)
+    .default('cpu')
+    .describe('Execution provider of ONNX Runtime; auto measures which is fastest'),
   threads: z.int().positive().optional().describe('Threads of one operation; all cores by default'),
 })
 
@@ -67,7 +71,14 @@ export async function openModel({ model: name, weights, context, device, threads
 }> {
   const path = await locateModel(name)
   status(`loading ${name} ...`)
-  const runtime = nodeRuntime({ provider: device, ...(threads !== undefined && { threads }) })
+  const settings = threads === undefined ? {} : { threads }
+  let provider = device
+  if (device === 'auto') {
+    const choice = await chooseProvider(settings)
+    provider = choice.provider
+    note(`device ${provider}: ${choice.reason}`)
+  }
+  const runtime = nodeRuntime({ provider, ...settings })
   const engine = new Engine(runtime)
   const model = seal(new Model({ engine, ...load(path), ...(context !== undefined && { context }) }), {
     weights,

@@ -176,7 +176,7 @@ export async function* generate(
       { edit: context.edit ?? {} },
     )
     cache = step.cache
-    const logits = step.logits.data as Float32Array
+    const logits = (await step.logits.load()) as Float32Array
     const vocab = model.spec.vocab
     fresh.forEach((row, i) => {
       if (rows[i]!.finish === undefined) lengths[i]! += row.length

@@ -50,7 +50,7 @@ export async function scoreBatch(model: Model, rows: readonly (readonly number[]
   const scores = await model.score(
     rows.map((row) => [...row, ...new Array<number>(width - row.length).fill(0)]),
   )
-  const data = scores.data as Float32Array
+  const data = (await scores.load()) as Float32Array
   const result = rows.map((row, i) => {
     const from = i * (width - 1)
     return Array.from(data.subarray(from, from + Math.max(0, row.length - 1)))
@@ -72,7 +72,7 @@ export async function scoreStepwise(model: Model, ids: readonly number[]): Promi
       at: tensor(Int32Array.of(0)),
     })
     cache = step.cache
-    const logits = step.logits.data as Float32Array
+    const logits = (await step.logits.load()) as Float32Array
     scores.push(logits[ids[i + 1]!]! - logSumExp(logits))
     step.logits.dispose()
   }

@@ -2,9 +2,10 @@
 import { existsSync } from 'node:fs'
 import { openCheckpoint } from '../store/index.ts'
 import type { Tokenizer } from '../text/index.ts'
+import { bind } from './bind.ts'
 import { type EncoderNames, type EncoderParams, type EncoderSpec, encoderShapes } from './encoderSpec.ts'
 import { encoderFamilies } from './families/bert.ts'
-import { bind, describeFiles } from './load.ts'
+import { describeFiles } from './load.ts'
 
 export interface LoadedEncoder {
   readonly path: string

@@ -1,7 +1,13 @@
 /** Tensors of a checkpoint as arrays, read when they are first used. */
-import { realpathSync } from 'node:fs'
-import { FileStorage, fromStorage, type Storage, type Tensor, type TypedArray } from '../array/index.ts'
-import { readBytes, readFloats, type TensorEntry } from '../store/index.ts'
+import {
+  FileStorage,
+  fromStorage,
+  HostStorage,
+  type Storage,
+  type Tensor,
+  type TypedArray,
+} from '../array/index.ts'
+import { readBytes, readFloats, type TensorEntry } from '../store/checkpoint.ts'
 
 /** Contents converted to f32 when they are first used. */
 export class ConvertedStorage implements Storage {
@@ -29,8 +35,8 @@ export class ConvertedStorage implements Storage {
 /** f32 stays in the file until somebody needs it, where it can be mapped; other types are converted. */
 export function tensorOf(entry: TensorEntry): Tensor {
   if (entry.type !== 'f32') return fromStorage(new ConvertedStorage(entry))
-  const file = { path: realpathSync(entry.file), offset: entry.offset, bytes: entry.bytes }
-  return fromStorage(
-    new FileStorage('f32', entry.shape, file, () => new Float32Array(readBytes(entry).buffer)),
-  )
+  const { shape, source, offset, bytes } = entry
+  const read = () => new Float32Array(readBytes(entry).buffer)
+  if (source.onDisk === undefined) return fromStorage(new HostStorage('f32', shape, read()))
+  return fromStorage(new FileStorage('f32', shape, { path: source.onDisk, offset, bytes }, read))
 }

@@ -1,7 +1,4 @@
 /** The engine: compiles graphs to ONNX Runtime sessions, runs them, owns what they hold. */
-import { createHash } from 'node:crypto'
-import { statSync } from 'node:fs'
-import { basename, dirname } from 'node:path'
 import type { TypedArray } from '../array/dtype.ts'
 import { type Graph, postOrder, printGraph, transparent } from '../array/graph.ts'
 import { type Compiler, type JitOptions, type Jitted, jit } from '../array/jit.ts'
@@ -84,7 +81,7 @@ export class Engine implements Compiler {
   async compile(graph: Graph, name = 'program', options: CompileOptions = {}): Promise<SessionProgram> {
     this.#checkOpen()
     const constants: Constants = {
-      mapped: this.runtime.mapsFiles && capturesFiles(graph),
+      mapped: this.runtime.mapFile !== undefined && capturesFiles(graph),
       inMemory: [],
       files: new Set(),
     }
@@ -109,7 +106,8 @@ export class Engine implements Compiler {
       external: constants.inMemory,
     }
     const { session, release } = await this.#open(model, constants, settings)
-    return new SessionProgram(this.runtime, graph, session, lowered, release)
+    const inPlace = this.runtime.writesInPlace ? lowered.inPlace : new Map<number, number>()
+    return new SessionProgram(this.runtime, graph, session, { used: lowered.used, inPlace }, release)
   }
 
   /** Computes the tensors of a tree that are not concrete yet. Equal expressions share one session. */
@@ -175,13 +173,12 @@ export class Engine implements Compiler {
 
   #place(storage: Storage, constants: Constants): TensorBytes {
     const { file } = storage
-    const folder = file && dirname(file.path)
+    const found = file && this.runtime.mapFile?.(file)
     // One model maps the files of one folder; constants from elsewhere are read into memory.
-    if (file && constants.mapped && (constants.folder ?? folder) === folder) {
-      constants.folder = folder
-      const { size, mtimeMs, ino } = statSync(file.path)
-      constants.files.add(`${file.path} ${size} ${mtimeMs} ${ino}`)
-      return { location: basename(file.path), offset: file.offset, length: file.bytes }
+    if (found && (constants.folder ?? found.folder) === found.folder) {
+      constants.folder = found.folder
+      constants.files.add(`${file.path} ${found.stamp}`)
+      return { location: found.name, offset: file.offset, length: file.bytes }
     }
     const data: TypedArray = storage.read()
     const raw = new Uint8Array(data.buffer, data.byteOffset, data.byteLength)
@@ -202,9 +199,8 @@ export class Engine implements Compiler {
       const key = `private ${this.#private++}`
       return this.#hold(key, create)
     }
-    const about = JSON.stringify([settings, ...files])
-    const key = createHash('sha1').update(model.bytes).update(about).digest('hex')
-    return this.#hold(key, create)
+    // The model itself is the key: exact, and no longer than the programs that have it.
+    return this.#hold(`${JSON.stringify([settings, ...files])} ${oneByte.decode(model.bytes)}`, create)
   }
 
   async #hold(
@@ -234,6 +230,9 @@ export class Engine implements Compiler {
     }
   }
 }
+
+/** Gives every byte a character of its own. */
+const oneByte = new TextDecoder('latin1')
 
 const capturesFiles = (graph: Graph): boolean =>
   postOrder(graph.outputs.map(({ tensor }) => tensor)).some(

@@ -2,6 +2,7 @@
 import { Engine } from './engine.ts'
 import { nodeRuntime } from './node.ts'
 
+export { type Choice, chooseProvider } from './auto.ts'
 export { type CompileOptions, Engine, type EngineOptions } from './engine.ts'
 export { type ExportedGraph, type ExportOptions, exportGraph } from './export.ts'
 export { availableProviders, type NodeRuntimeOptions, nodeRuntime } from './node.ts'

@@ -1,9 +1,11 @@
 /** ONNX Runtime in Node: native code, all cores, files mapped into memory. */
+import { statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
+import { basename, dirname } from 'node:path'
 import { bytesPerElement, type DType, type TypedArray, typedArray } from '../array/dtype.ts'
-import { HostStorage, type Storage } from '../array/storage.ts'
+import { type FileRange, HostStorage, type Storage } from '../array/storage.ts'
 import { addressOf, api, type Pointer, texts } from './native.ts'
-import type { OwnStorage, Runtime, Session, SessionModel, SessionSettings } from './runtime.ts'
+import type { MappedRange, OwnStorage, Runtime, Session, SessionModel, SessionSettings } from './runtime.ts'
 
 export interface NodeRuntimeOptions {
   /** Execution provider; 'cpu' by default. */
@@ -20,7 +22,7 @@ const providers: Readonly<Record<string, { listed: string; asked?: string }>> = 
   dml: { listed: 'DmlExecutionProvider', asked: 'DML' },
 }
 
-/** Execution providers of this installation of ONNX Runtime; whether their devices are there is another matter. */
+/** Execution providers of this installation of ONNX Runtime; whether a device is there is known when it is used. */
 export function availableProviders(): string[] {
   const listed = api().providers()
   return Object.keys(providers).filter((name) => listed.includes(providers[name]!.listed))
@@ -40,10 +42,16 @@ export function nodeRuntime(options: NodeRuntimeOptions = {}): Runtime {
   return {
     provider,
     threads,
-    mapsFiles: true,
+    writesInPlace: true,
+    mapFile,
     allocate: (dtype, shape) => new AlignedStorage(dtype, shape, aligned(dtype, shape)),
     createSession: (model, settings) => NodeSession.create(provider, model, settings),
   }
+}
+
+function mapFile({ path }: FileRange): MappedRange {
+  const { size, mtimeMs, ino } = statSync(path)
+  return { folder: dirname(path), name: basename(path), stamp: `${size} ${mtimeMs} ${ino}` }
 }
 
 /** Vector instructions read whole cache lines. */

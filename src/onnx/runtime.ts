@@ -1,6 +1,6 @@
 /** The small surface of ONNX Runtime that glossa uses: in Node the C library, in a browser `onnxruntime-web`. */
 import type { DType } from '../array/dtype.ts'
-import type { Storage } from '../array/storage.ts'
+import type { FileRange, Storage } from '../array/storage.ts'
 
 /** Bytes that a model refers to by name instead of containing them. */
 export interface ExternalData {
@@ -21,6 +21,14 @@ export interface SessionSettings {
   readonly folder?: string
   /** Write a profile to a file with this prefix. */
   readonly profile?: string
+}
+
+/** Bytes of a file beside the model. */
+export interface MappedRange {
+  readonly folder: string
+  readonly name: string
+  /** Changes when the file is written anew. */
+  readonly stamp: string
 }
 
 /** Contents in the memory of a runtime's device, written by its programs. */
@@ -52,8 +60,10 @@ export interface Runtime {
   readonly provider: string
   /** Default number of threads. */
   readonly threads: number
-  /** Whether initialisers may point into files on disk. */
-  readonly mapsFiles: boolean
+  /** Whether a program may be given the memory of an input for an output. */
+  readonly writesInPlace: boolean
+  /** Where bytes of a file are for a session that maps them; absent where there are no files to map. */
+  mapFile?(file: FileRange): MappedRange
   /** Memory for a result; what it holds is undefined. */
   allocate(dtype: DType, shape: readonly number[]): OwnStorage
   createSession(model: SessionModel, settings: SessionSettings): Promise<Session>

@@ -6,11 +6,11 @@
  * on.
  */
 import { bytesPerElement, type DType } from '../array/dtype.ts'
-import { FileError, quote, SourceFile } from './file.ts'
 import { dequantize, type GgmlType, ggmlBlocks, ggmlTypeNames } from './ggml.ts'
 import { bf16ToF32, f16ToF32 } from './half.ts'
+import { FileError, quote, type Source } from './source.ts'
 
-export { FileError } from './file.ts'
+export { FileError } from './source.ts'
 
 /** One element after the other: what arrays hold, and what else files may name. */
 export type PlainType = DType | 'i16' | 'u16' | 'u32' | 'u64' | 'f8_e4m3' | 'f8_e5m2'
@@ -23,6 +23,8 @@ export interface TensorEntry {
   /** Row-major, outermost first, in every format. */
   readonly shape: readonly number[]
   readonly file: string
+  /** What reads the file. */
+  readonly source: Source
   /** Of the first byte in `file`. */
   readonly offset: number
   readonly bytes: number
@@ -90,7 +92,7 @@ export const align = (offset: number, alignment: number): number => Math.ceil(of
  * nothing left over. Each begins at the next multiple of `alignment`; so may the end of the file.
  */
 export function checkTiling(
-  file: SourceFile,
+  file: Source,
   tensors: Iterable<TensorEntry>,
   start: number,
   alignment = 1,
@@ -119,8 +121,8 @@ export function checkTiling(
 
 /** The bytes of a tensor as stored, in an ArrayBuffer of their own. FileError if they cannot all be read. */
 export function readBytes(entry: TensorEntry): Uint8Array<ArrayBuffer> {
-  using file = new SourceFile(entry.file)
-  return file.read(entry.offset, entry.bytes)
+  using source = entry.source
+  return source.read(entry.offset, entry.bytes)
 }
 
 /**

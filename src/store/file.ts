@@ -7,6 +7,7 @@ import {
   lstatSync,
   openSync,
   readSync,
+  realpathSync,
   renameSync,
   rmSync,
   type Stats,
@@ -14,21 +15,7 @@ import {
   writeSync,
 } from 'node:fs'
 import { dirname } from 'node:path'
-
-/** What is wrong with a file, at which byte of it, and where there is one, the way out. */
-export class FileError extends Error {
-  override readonly name = 'FileError'
-  readonly file: string
-  readonly offset: number
-  readonly reason: string
-
-  constructor(file: string, offset: number, reason: string, hint?: string) {
-    super(`${file}: at byte ${offset}: ${reason}${hint === undefined ? '' : `. ${hint}`}`)
-    this.file = file
-    this.offset = offset
-    this.reason = reason
-  }
-}
+import { FileError, Source } from './source.ts'
 
 const explanations: Readonly<Record<string, string>> = {
   ENOENT: 'no such file or folder',
@@ -79,28 +66,30 @@ function isLink(path: string): boolean {
 // Node refuses to read or write 2 GiB or more in one call.
 const chunk = 2 ** 30
 
-/** A regular file, open for reading; close it with `using`. */
-export class SourceFile {
-  readonly path: string
-  readonly size: number
-  readonly #descriptor: number
+/** A regular file: opened by the first reading, closed by `using`, and opened again by a later one. */
+export class SourceFile extends Source {
+  #descriptor: number | undefined
+  #onDisk: string | undefined
 
   constructor(path: string) {
     const found = stat(path)
     if (!found.isFile()) throw new FileError(path, 0, found.isDirectory() ? 'is a folder' : 'is not a file')
-    this.path = path
-    this.size = found.size
-    this.#descriptor = system(path, 0, () => openSync(path, 'r'))
+    super(path, found.size)
+    this.#descriptor = this.#open()
   }
 
-  /** Exactly `length` bytes from `offset`, in an ArrayBuffer of their own. */
-  read(offset: number, length: number): Uint8Array<ArrayBuffer> {
-    if (offset + length > this.size)
-      throw this.error(
-        offset,
-        `needs ${length} bytes here, but the file ends at ${this.size}`,
-        'The file is cut short or damaged: fetch it again',
-      )
+  #open(): number {
+    return system(this.path, 0, () => openSync(this.path, 'r'))
+  }
+
+  get onDisk(): string {
+    this.#onDisk ??= system(this.path, 0, () => realpathSync(this.path))
+    return this.#onDisk
+  }
+
+  protected take(offset: number, length: number): Uint8Array<ArrayBuffer> {
+    this.#descriptor ??= this.#open()
+    const descriptor = this.#descriptor
     const bytes = system(
       this.path,
       offset,
@@ -109,7 +98,7 @@ export class SourceFile {
     for (let done = 0; done < length; ) {
       const at = offset + done
       const got = system(this.path, at, () =>
-        readSync(this.#descriptor, bytes, done, Math.min(chunk, length - done), at),
+        readSync(descriptor, bytes, done, Math.min(chunk, length - done), at),
       )
       if (got === 0) throw this.error(at, 'the file was cut short while it was being read')
       done += got
@@ -117,12 +106,9 @@ export class SourceFile {
     return bytes
   }
 
-  error(offset: number, reason: string, hint?: string): FileError {
-    return new FileError(this.path, offset, reason, hint)
-  }
-
-  [Symbol.dispose](): void {
-    closeSync(this.#descriptor)
+  override [Symbol.dispose](): void {
+    if (this.#descriptor !== undefined) closeSync(this.#descriptor)
+    this.#descriptor = undefined
   }
 }
 
@@ -171,21 +157,3 @@ function syncFolder(folder: string): void {
     closeSync(descriptor)
   }
 }
-
-const strict = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-
-/** The text of UTF-8 bytes from `start` to `end`; undefined if they are not valid UTF-8. */
-export function utf8(bytes: Buffer, start: number, end: number): string | undefined {
-  const text = bytes.toString('utf8', start, end)
-  if (!text.includes('\ufffd')) return text
-  // Either a replacement character that really stands there, or bytes that the lenient decoder replaced.
-  try {
-    return strict.decode(bytes.subarray(start, end))
-  } catch {
-    return undefined
-  }
-}
-
-/** A name as it appears in messages: quoted, control characters escaped, cut to 80 characters. */
-export const quote = (name: string): string =>
-  JSON.stringify(name.length > 80 ? `${name.slice(0, 80)}...` : name)

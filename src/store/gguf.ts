@@ -8,9 +8,10 @@
  * llama2.c as they are. Families with rotary halves (qwen2, gemma, phi ...) are not permuted.
  */
 import { align, type Checkpoint, checkTiling, type TensorEntry, tensorBytes } from './checkpoint.ts'
-import { FileError, quote, SourceFile } from './file.ts'
+import { SourceFile } from './file.ts'
 import { readGgufHeader } from './ggufHeader.ts'
 import type { GgufValue } from './ggufTypes.ts'
+import { FileError, quote } from './source.ts'
 
 const defaultAlignment = 32
 
@@ -31,7 +32,7 @@ export function openGguf(path: string): Checkpoint {
   const tensors = new Map<string, TensorEntry>()
   for (const { name, type, shape, offset, at } of header.tensors) {
     const bytes = tensorBytes(type, shape, (reason) => file.error(at, `tensor ${quote(name)}: ${reason}`))
-    tensors.set(name, { name, type, shape, file: path, offset: start + offset, bytes })
+    tensors.set(name, { name, type, shape, file: path, source: file, offset: start + offset, bytes })
   }
   checkTiling(file, tensors.values(), header.end, alignment)
   const metadata: Record<string, unknown> = Object.create(null)

@@ -8,7 +8,6 @@
  * Specification: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
  */
 import type { StorageType } from './checkpoint.ts'
-import { quote, type SourceFile, utf8 } from './file.ts'
 import {
   type GgufPlain,
   type GgufScalar,
@@ -18,6 +17,7 @@ import {
   numbers,
   valueTypes,
 } from './ggufTypes.ts'
+import { quote, type Source, utf8 } from './source.ts'
 
 export interface GgufRecord {
   readonly name: string
@@ -43,7 +43,7 @@ const headerLimit = 100_000_000
 const valueLimit = 2 ** 24
 
 /** Reads and checks a header. FileError for anything that the format does not allow. */
-export function readGgufHeader(file: SourceFile): GgufHeader {
+export function readGgufHeader(file: Source): GgufHeader {
   const cursor = new Cursor(file)
   if (cursor.u32() !== 0x46554747) throw file.error(0, 'does not begin with GGUF')
   const version = cursor.u32()
@@ -83,12 +83,12 @@ const windowSize = 2 ** 18
 /** Reads a header from front to back, a window at a time. */
 class Cursor {
   at = 0
-  readonly #file: SourceFile
+  readonly #file: Source
   #window = Buffer.alloc(0)
   #start = 0
   #values = 0
 
-  constructor(file: SourceFile) {
+  constructor(file: Source) {
     this.#file = file
   }
 

@@ -1,6 +1,5 @@
 /** Writing GGUF version 3. */
 import { align, type StorageType } from './checkpoint.ts'
-import { FileError, quote } from './file.ts'
 import { quantize } from './ggmlQuantize.ts'
 import { alignmentOf } from './gguf.ts'
 import {
@@ -12,6 +11,7 @@ import {
   valueTypes,
 } from './ggufTypes.ts'
 import { f32ToBf16, f32ToF16 } from './half.ts'
+import { FileError, quote } from './source.ts'
 import { type PlacedTensor, type TensorSource, writeTensors } from './write.ts'
 
 const encoders: Readonly<Partial<Record<StorageType, (values: Float32Array) => ArrayBufferView>>> = {

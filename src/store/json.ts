@@ -4,21 +4,21 @@
  * Unlike `JSON.parse`, it knows the byte of every mistake, refuses duplicate keys, and never builds a value
  * of a shape that nobody asked for. Every mistake is a FileError with the offset in the file.
  */
-import { FileError, quote, utf8 } from './file.ts'
+import { FileError, quote, utf8 } from './source.ts'
 
 const depthLimit = 64
 
 export class JsonReader {
   readonly #file: string
   readonly #base: number
-  readonly #bytes: Buffer
+  readonly #bytes: Uint8Array
   #at = 0
 
   /** Reads `bytes`, which begin at byte `base` of `file`. */
-  constructor(file: string, base: number, bytes: Uint8Array<ArrayBuffer>) {
+  constructor(file: string, base: number, bytes: Uint8Array) {
     this.#file = file
     this.#base = base
-    this.#bytes = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+    this.#bytes = bytes
   }
 
   /** Position in the file of the next token. */
@@ -135,7 +135,7 @@ export class JsonReader {
     this.#space()
     const start = this.#at
     while (/[\w.+-]/.test(String.fromCharCode(this.#bytes[this.#at] ?? 0))) this.#at++
-    return this.#bytes.toString('latin1', start, this.#at)
+    return utf8(this.#bytes, start, this.#at)!
   }
 
   #space(): void {

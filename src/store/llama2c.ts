@@ -13,6 +13,7 @@
  */
 import { type Checkpoint, elementCount, type TensorEntry } from './checkpoint.ts'
 import { SourceFile } from './file.ts'
+import type { Source } from './source.ts'
 
 export const llama2cMagic = 0x616b3432
 
@@ -37,13 +38,13 @@ export function openLlama2c(path: string): Checkpoint {
     for (let copy = 0; copy < copies; copy++, offset += bytes) {
       if (name === undefined) continue
       const full = name.replace('*', String(copy))
-      tensors.set(full, { name: full, type: 'f32', shape, file: path, offset, bytes })
+      tensors.set(full, { name: full, type: 'f32', shape, file: path, source: file, offset, bytes })
     }
   }
   return { path, format: 'llama2c', tensors, metadata }
 }
 
-function readHeader(file: SourceFile) {
+function readHeader(file: Source) {
   const versioned = Buffer.from(file.read(0, 4)).readUInt32LE() === llama2cMagic
   const version = versioned ? Buffer.from(file.read(4, 4)).readInt32LE() : 0
   if (versioned && version !== 1)

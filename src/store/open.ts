@@ -2,11 +2,12 @@
 import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import type { Checkpoint } from './checkpoint.ts'
-import { FileError, isDangling, SourceFile, stat } from './file.ts'
+import { isDangling, SourceFile, stat } from './file.ts'
 import { openGguf } from './gguf.ts'
 import { llama2cMagic, openLlama2c } from './llama2c.ts'
 import { openSafetensors } from './safetensors.ts'
 import { openShards } from './shards.ts'
+import { FileError } from './source.ts'
 
 /**
  * Opens a .safetensors file, a safetensors index, a .gguf file or a llama2.c .bin, whichever the content says

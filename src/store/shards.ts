@@ -7,9 +7,10 @@
  */
 import { dirname, join } from 'node:path'
 import type { Checkpoint, TensorEntry } from './checkpoint.ts'
-import { type FileError, quote, SourceFile } from './file.ts'
+import { SourceFile } from './file.ts'
 import { JsonReader } from './json.ts'
 import { openSafetensors } from './safetensors.ts'
+import { type FileError, quote } from './source.ts'
 
 // A plain file name: no folder, no drive, nothing that does not print.
 const besideIndex = /^[^/\\:\p{Cc}]{1,240}\.safetensors$/u

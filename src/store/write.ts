@@ -1,6 +1,7 @@
 /** What the writers share: a header, then tensor after tensor, in a file written whole or not at all. */
 import { align, type StorageType, tensorBytes } from './checkpoint.ts'
-import { FileError, quote, writeAtomic } from './file.ts'
+import { writeAtomic } from './file.ts'
+import { FileError, quote } from './source.ts'
 
 export interface TensorSource {
   readonly name: string

@@ -1,6 +1,8 @@
 /** Objectives: from a model and a batch to a scalar. */
 import { crossEntropy, type Tensor } from '../array/index.ts'
-import { type DecoderParams, type DecoderSpec, forward, type RotaryTables, Taps } from '../model/index.ts'
+import { forward } from '../model/decoder.ts'
+import type { DecoderParams, DecoderSpec, RotaryTables } from '../model/index.ts'
+import { Taps } from '../model/taps.ts'
 
 /** Mean cross entropy in nats of each token given those before it. tokens i32 [batch, T], T at least 2. */
 export function nextTokenLoss(

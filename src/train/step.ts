@@ -1,6 +1,7 @@
 /** One training step as one program: forward, backward and update. */
 import { type Jitted, type Tensor, valueAndGrad } from '../array/index.ts'
-import { type DecoderParams, type DecoderSpec, rotaryTables } from '../model/index.ts'
+import type { DecoderParams, DecoderSpec } from '../model/index.ts'
+import { rotaryTables } from '../model/parts/position.ts'
 import type { Engine } from '../onnx/index.ts'
 import { nextTokenLoss } from './loss.ts'
 import type { Optimizer } from './optimizer.ts'
@@ -26,6 +27,10 @@ export function trainingStep<State>(
   spec: DecoderSpec,
   optimizer: Optimizer<State>,
 ): TrainingStep<State> {
+  if (engine.provider === 'webgpu')
+    throw new Error(
+      "training on 'webgpu' is refused: ONNX Runtime 1.30 gives wrong gradients there; train on 'cpu' or 'wasm'",
+    )
   const step: TrainingStep<State> = engine.jit(makeStep(spec, optimizer), {
     name: 'trainingStep',
     axes: [undefined, undefined, ['batch', 'time'], []],

@@ -20,8 +20,9 @@ import {
   writeSafetensors,
 } from '../../store/index.ts'
 import { tokenizerFilesFromGguf } from '../../text/index.ts'
-import { llama } from '../families/llama.ts'
-import { type LoadedModel, load } from '../load.ts'
+import type { LoadedModel } from '../bind.ts'
+import { type LoadedModel, load } from '../bind.ts'
+import { load } from '../load.ts'
 import { counterparts } from './counterparts.ts'
 import { reorderRows } from './rotary.ts'
 

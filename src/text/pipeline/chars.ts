@@ -42,7 +42,7 @@ export const charLengthBefore = (text: string, i: number): number =>
  * would keep every text alive that it ever saw a new word of; short ones are copies already.
  */
 export const detached = (text: string): string =>
-  text.length < 13 ? text : Buffer.from(text, 'utf16le').toString('utf16le')
+  text.length < 13 ? text : (JSON.parse(JSON.stringify(text)) as string)
 
 /** A character as itself in a `u` or `v` regular expression, inside or outside of a class. */
 export function escapeLiteral(char: string): string {

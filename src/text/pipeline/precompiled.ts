@@ -25,7 +25,7 @@ export function precompiledNormalizer(base64: string, place: Place): (text: Alig
     }
     graphemes(text.text, (from, to) => {
       const cluster = text.text.slice(from, to)
-      if (cluster.length < 6 && Buffer.byteLength(cluster) < 6 && put(from, cluster)) return
+      if (cluster.length < 6 && utf8.encode(cluster).length < 6 && put(from, cluster)) return
       let at = from
       for (const char of cluster) {
         if (!put(at, char)) builder.copy(text, at, at + char.length)
@@ -55,17 +55,21 @@ function addReplacement(
   }
 }
 
+const utf8 = new TextEncoder()
+const fromUtf8 = new TextDecoder('utf-8', { ignoreBOM: true })
+
 class CharsMap {
   private readonly units: Uint32Array
-  private readonly replacements: Buffer
+  private readonly replacements: Uint8Array
   private readonly found = new Map<string, string | undefined>()
 
   constructor(base64: string, place: Place) {
-    const bytes = Buffer.from(base64, 'base64')
-    const size = bytes.length < 4 ? -1 : bytes.readUInt32LE(0)
+    const bytes = fromBase64(base64) ?? place.fail('not base64')
+    const view = new DataView(bytes.buffer)
+    const size = bytes.length < 4 ? -1 : view.getUint32(0, true)
     if (size < 0 || size % 4 !== 0 || 4 + size > bytes.length) place.fail('not a SentencePiece character map')
     this.units = new Uint32Array(size / 4)
-    for (let i = 0; i < this.units.length; i++) this.units[i] = bytes.readUInt32LE(4 + 4 * i)
+    for (let i = 0; i < this.units.length; i++) this.units[i] = view.getUint32(4 + 4 * i, true)
     this.replacements = bytes.subarray(4 + size)
   }
 
@@ -78,9 +82,9 @@ class CharsMap {
     return this.found.get(text)
   }
 
-  private search(text: string): string | undefined {
+  private search(key: string): string | undefined {
     let node = offset(this.units[0] ?? 0)
-    for (const byte of Buffer.from(text)) {
+    for (const byte of utf8.encode(key)) {
       if (byte === 0) return undefined
       node ^= byte
       const unit = this.units[node]
@@ -89,9 +93,17 @@ class CharsMap {
       if ((unit >>> 8) & 1) {
         const begin = (this.units[node] ?? 0) & 0x7fffffff
         const end = this.replacements.indexOf(0, begin)
-        return this.replacements.toString('utf8', begin, end < 0 ? undefined : end)
+        return fromUtf8.decode(this.replacements.subarray(begin, end < 0 ? undefined : end))
       }
     }
+    return undefined
+  }
+}
+
+function fromBase64(base64: string): Uint8Array<ArrayBuffer> | undefined {
+  try {
+    return Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))
+  } catch {
     return undefined
   }
 }

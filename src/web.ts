@@ -1,0 +1,24 @@
+/**
+ * glossa in a browser: the library without what needs files or native code. A model comes from bytes that were
+ * fetched, and everything else is as in Node.
+ *
+ * @example
+ * const engine = new Engine(await webRuntime({ provider: 'webgpu' }))
+ * const model = new Model({ engine, ...loadFiles({ 'config.json': ..., 'model.safetensors': ... }) })
+ */
+export * from './array/index.ts'
+export * from './decode/index.ts'
+export type { LoadedModel } from './model/bind.ts'
+export { forward } from './model/decoder.ts'
+export { loadFiles, type ModelFiles } from './model/fetched.ts'
+export { Model, type ModelParts, type StepInput, type StepOutput } from './model/model.ts'
+export { rotaryTables } from './model/parts/position.ts'
+export { type SealOptions, seal, type WeightFormat, weightBill } from './model/seal.ts'
+export type { DecoderParams, DecoderSpec } from './model/spec.ts'
+export { type Edit, sites, type TapOptions, Taps } from './model/taps.ts'
+export { type CompileOptions, Engine, type EngineOptions } from './onnx/engine.ts'
+export type { Runtime } from './onnx/runtime.ts'
+export { hasWebGpu, type WebRuntimeOptions, webRuntime } from './onnx/web.ts'
+export { tokenizerFromHuggingFace } from './text/load/huggingface.ts'
+export type { Tokenizer } from './text/tokenizer.ts'
+export * from './train/index.ts'
