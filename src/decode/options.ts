@@ -194,10 +194,29 @@ export function rulesOf(options: Generation, tokenizer?: Tokenizer): Rule[] {
   return rules
 }
 
+/** Tokens that break repetitions, by tokenizer and texts: finding them means decoding the whole vocabulary. */
+const knownBreakers = new WeakMap<Tokenizer, Map<string, Set<number>>>()
+
 /** Tokens whose text has one of these in it. Without a tokenizer there is no text, and nothing breaks. */
 function breakersOf(texts: readonly string[], tokenizer: Tokenizer | undefined): Set<number> {
-  const found = new Set<number>()
-  for (let id = 0; id < (tokenizer?.vocabSize ?? 0); id++)
-    if (texts.some((text) => tokenizer!.decode([id]).includes(text))) found.add(id)
+  if (!tokenizer) return new Set()
+  const key = JSON.stringify(texts)
+  const known = knownBreakers.get(tokenizer) ?? new Map<string, Set<number>>()
+  knownBreakers.set(tokenizer, known)
+  let found = known.get(key)
+  if (!found) {
+    const ids = Array.from({ length: tokenizer.vocabSize }, (_, id) => id)
+    found = new Set(ids.filter((id) => texts.some((text) => textOf(tokenizer, id).includes(text))))
+    known.set(key, found)
+  }
   return found
+}
+
+/** The text of a token; none for an id that the vocabulary leaves unused. */
+function textOf(tokenizer: Tokenizer, id: number): string {
+  try {
+    return tokenizer.decode([id])
+  } catch {
+    return ''
+  }
 }

@@ -8,7 +8,8 @@
  * Other block formats have minima, codebooks or scales of scales, which the operator does not know.
  */
 import { type Tensor, tensor } from '../array/index.ts'
-import { f16ToF32, readBytes } from '../store/index.ts'
+import { readBytes } from '../store/checkpoint.ts'
+import { f16ToF32 } from '../store/half.ts'
 import { stackRows } from './quantize.ts'
 import type { QuantizedMatrix } from './spec.ts'
 import { ConvertedStorage } from './storage.ts'

@@ -21,7 +21,7 @@ import {
 } from '../../store/index.ts'
 import { tokenizerFilesFromGguf } from '../../text/index.ts'
 import type { LoadedModel } from '../bind.ts'
-import { type LoadedModel, load } from '../bind.ts'
+import { llama } from '../families/llama.ts'
 import { load } from '../load.ts'
 import { counterparts } from './counterparts.ts'
 import { reorderRows } from './rotary.ts'
