@@ -59,6 +59,12 @@ const crossEntropyCall = fused<object>({
 export const crossEntropy = (logits: Tensor, targets: Tensor): Tensor =>
   crossEntropyCall([logits, targets], {})[0]!
 
+/**
+ * Whether norms give their statistics, which their gradients need. On WebGPU ONNX Runtime 1.30 leaves that output
+ * unwritten: there a norm is composed of single operations.
+ */
+const givesStatistics = ({ provider }: Emitter): boolean => provider !== 'webgpu'
+
 const layerNormCall = fused<{ epsilon: number }>({
   name: 'layerNorm',
   body: ([x, weight, bias], { epsilon }) => {
@@ -85,7 +91,7 @@ const layerNormCall = fused<{ epsilon: number }>({
   },
   // In double precision the operator would keep its statistics in single.
   onnx: (e, inputs, { inputs: [x], attributes: { epsilon } }) =>
-    x!.dtype === 'f32'
+    x!.dtype === 'f32' && givesStatistics(e)
       ? e.nodes('LayerNormalization', inputs, 3, { axis: -1, epsilon: { float: epsilon } })
       : undefined,
 })
@@ -122,7 +128,7 @@ const rmsNormCall = fused<{ epsilon: number }>({
     return [total(dx, through), g?.mul(normal).sumTo(weight!.shape)]
   },
   onnx: (e, inputs, { inputs: [x], attributes: { epsilon } }) =>
-    x!.dtype === 'f32' && e.provider !== 'onnx'
+    x!.dtype === 'f32' && e.provider !== 'onnx' && givesStatistics(e)
       ? e.nodes('SimplifiedLayerNormalization', inputs, 2, { axis: -1, epsilon: { float: epsilon } })
       : undefined,
 })
@@ -141,6 +147,7 @@ function skipNorm(
 ): Value[] | undefined {
   if (
     e.provider === 'onnx' ||
+    !givesStatistics(e) ||
     x!.dtype !== 'f32' ||
     x!.rank < 2 ||
     x!.rank > 3 ||

@@ -27,10 +27,6 @@ export function trainingStep<State>(
   spec: DecoderSpec,
   optimizer: Optimizer<State>,
 ): TrainingStep<State> {
-  if (engine.provider === 'webgpu')
-    throw new Error(
-      "training on 'webgpu' is refused: ONNX Runtime 1.30 gives wrong gradients there; train on 'cpu' or 'wasm'",
-    )
   const step: TrainingStep<State> = engine.jit(makeStep(spec, optimizer), {
     name: 'trainingStep',
     axes: [undefined, undefined, ['batch', 'time'], []],

@@ -19,7 +19,7 @@ const starter = join(here, '../../models/starter')
 /** Relative to 1 + |expected|: f32 sums in another order, in 4 layers and their gradients. */
 const tolerance = 1e-4
 /** AdamW divides a gradient by its own size: where that is near zero, rounding decides its direction. */
-const trainedTolerance = 1e-2
+const trainedTolerance = 1e-4
 
 const everything = { maxTokens: 16, train: true }
 
@@ -99,7 +99,7 @@ describe.skipIf(!executable)('in a browser', () => {
     expectSame(actual, everything.maxTokens)
     expect(actual.text).toBe(expected.text)
   })
-  // SwiftShader, a GPU in software, takes seconds for a token. Training is refused there.
+  // SwiftShader, a GPU in software, takes seconds for a token; AdamW needs a cast to f64, which it lacks.
   test('WebGPU', { timeout: 240_000 }, async (context) => {
     context.skip(!(await evaluate<boolean>('hasWebGpu()')), 'no adapter for WebGPU')
     const options = { maxTokens: 4, train: false }
