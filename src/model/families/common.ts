@@ -23,6 +23,20 @@ export const windowKeys = {
   layer_types: z.array(layerTypes).nullish(),
 }
 
+/** The sizes that these families name alike; their matrices are all [out, in]. */
+export const sizesOf = (c: {
+  readonly vocab_size: number
+  readonly hidden_size: number
+  readonly num_hidden_layers: number
+  readonly max_position_embeddings: number
+}): Pick<DecoderSpec, 'vocab' | 'width' | 'layers' | 'context' | 'layout'> => ({
+  vocab: c.vocab_size,
+  width: c.hidden_size,
+  layers: c.num_hidden_layers,
+  context: c.max_position_embeddings,
+  layout: 'out-in',
+})
+
 interface HeadConfig {
   readonly hidden_size: number
   readonly num_attention_heads: number

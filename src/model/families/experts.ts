@@ -7,6 +7,7 @@ import {
   llamaKeys,
   llamaNames,
   named,
+  sizesOf,
   spare,
   windowKeys,
 } from './common.ts'
@@ -48,10 +49,7 @@ export const mixtral: Family = {
     const count = c.num_local_experts
     return {
       spec: {
-        vocab: c.vocab_size,
-        width: c.hidden_size,
-        layers: c.num_hidden_layers,
-        context: c.max_position_embeddings,
+        ...sizesOf(c),
         norm: { kind: 'rms', epsilon: c.rms_norm_eps },
         position: rotary(
           { ...c, rope_theta: c.rope_theta ?? c.rope_parameters?.rope_theta ?? 1e6 },
@@ -64,7 +62,6 @@ export const mixtral: Family = {
           activation: activationNames[c.hidden_act],
           experts: { count, active: c.num_experts_per_tok, normalized: true },
         },
-        layout: 'out-in',
       },
       names: llamaNames({
         layers: c.num_hidden_layers,
@@ -92,10 +89,7 @@ export const olmoe: Family = {
     const heads = headsOf(c)
     return {
       spec: {
-        vocab: c.vocab_size,
-        width: c.hidden_size,
-        layers: c.num_hidden_layers,
-        context: c.max_position_embeddings,
+        ...sizesOf(c),
         norm: { kind: 'rms', epsilon: c.rms_norm_eps },
         position: rotary(c, heads.headSize),
         attention: { ...heads, normalize: 'all', clip: c.clip_qkv ?? undefined },
@@ -105,7 +99,6 @@ export const olmoe: Family = {
           activation: activationNames[c.hidden_act],
           experts: { count: c.num_experts, active: c.num_experts_per_tok, normalized: c.norm_topk_prob },
         },
-        layout: 'out-in',
       },
       names: llamaNames({
         layers: c.num_hidden_layers,

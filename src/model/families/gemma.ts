@@ -11,6 +11,7 @@ import {
   headsOf,
   llamaKeys,
   llamaNames,
+  sizesOf,
   spare,
   windowKeys,
   windowOf,
@@ -61,13 +62,9 @@ function describe(
   const both = details.norm?.place === 'both'
   return {
     spec: {
-      vocab: c.vocab_size,
-      width: c.hidden_size,
-      layers: c.num_hidden_layers,
-      context: c.max_position_embeddings,
+      ...sizesOf(c),
       embedScale: Math.sqrt(c.hidden_size),
       ffn: { kind: 'gated', hidden: c.intermediate_size, activation: activationNames[act] },
-      layout: 'out-in',
       ...details,
       norm: { kind: 'rms', epsilon: c.rms_norm_eps, offset: 1, ...(both && { place: 'both' }) },
     },

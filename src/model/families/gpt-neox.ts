@@ -1,6 +1,6 @@
 /** GPT-NeoX (Black et al. 2022) and Pythia (Biderman et al. 2023): parallel parts, heads rotated in part. */
 import * as z from 'zod'
-import { activation, activationNames, headsOf, named } from './common.ts'
+import { activation, activationNames, headsOf, named, sizesOf } from './common.ts'
 import { blocks, type Family, inert, layerCount, positive, readConfig } from './family.ts'
 import { ropeKeys, rotary } from './rope.ts'
 
@@ -36,16 +36,12 @@ export const gptNeox: Family = {
     const base = c.rotary_emb_base ?? c.rope_theta ?? c.rope_parameters?.rope_theta
     return {
       spec: {
-        vocab: c.vocab_size,
-        width: c.hidden_size,
-        layers: c.num_hidden_layers,
-        context: c.max_position_embeddings,
+        ...sizesOf(c),
         norm: { kind: 'layer', epsilon: c.layer_norm_eps },
         position: rotary({ ...c, rope_theta: base }, heads.headSize, share),
         attention: { ...heads, joinedByHead: true },
         parallel: c.use_parallel_residual ? 'two norms' : undefined,
         ffn: { kind: 'plain', hidden: c.intermediate_size, activation: activationNames[c.hidden_act] },
-        layout: 'out-in',
       },
       names: {
         embed: 'gpt_neox.embed_in.weight',

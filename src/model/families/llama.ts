@@ -1,6 +1,6 @@
 /** Llama (Touvron et al. 2023; 3.1: Grattafiori et al. 2024), and what shares its code: TinyLlama, SmolLM. */
 import * as z from 'zod'
-import { activation, activationNames, headsOf, llamaKeys, llamaNames, spare } from './common.ts'
+import { activation, activationNames, headsOf, llamaKeys, llamaNames, sizesOf, spare } from './common.ts'
 import { type Family, readConfig } from './family.ts'
 import { ropeKeys, rotary } from './rope.ts'
 
@@ -27,15 +27,11 @@ export const llama: Family = {
     const heads = headsOf(c)
     return {
       spec: {
-        vocab: c.vocab_size,
-        width: c.hidden_size,
-        layers: c.num_hidden_layers,
-        context: c.max_position_embeddings,
+        ...sizesOf(c),
         norm: { kind: 'rms', epsilon: c.rms_norm_eps },
         position: rotary(c, heads.headSize),
         attention: heads,
         ffn: { kind: 'gated', hidden: c.intermediate_size, activation: activationNames[c.hidden_act] },
-        layout: 'out-in',
       },
       names: llamaNames({
         layers: c.num_hidden_layers,

@@ -1,6 +1,15 @@
 /** Mistral (Jiang et al. 2023): Llama with a sliding window. */
 import * as z from 'zod'
-import { activation, activationNames, headsOf, llamaKeys, llamaNames, spare, windowKeys } from './common.ts'
+import {
+  activation,
+  activationNames,
+  headsOf,
+  llamaKeys,
+  llamaNames,
+  sizesOf,
+  spare,
+  windowKeys,
+} from './common.ts'
 import { type Family, readConfig } from './family.ts'
 import { ropeKeys, rotary } from './rope.ts'
 
@@ -21,15 +30,11 @@ export const mistral: Family = {
     const heads = headsOf(c)
     return {
       spec: {
-        vocab: c.vocab_size,
-        width: c.hidden_size,
-        layers: c.num_hidden_layers,
-        context: c.max_position_embeddings,
+        ...sizesOf(c),
         norm: { kind: 'rms', epsilon: c.rms_norm_eps },
         position: rotary(c, heads.headSize),
         attention: { ...heads, window: c.sliding_window ? { size: c.sliding_window } : undefined },
         ffn: { kind: 'gated', hidden: c.intermediate_size, activation: activationNames[c.hidden_act] },
-        layout: 'out-in',
       },
       names: llamaNames({
         layers: c.num_hidden_layers,

@@ -3,7 +3,7 @@
  * queries and keys across all heads.
  */
 import * as z from 'zod'
-import { activation, activationNames, headsOf, llamaKeys, llamaNames, spare } from './common.ts'
+import { activation, activationNames, headsOf, llamaKeys, llamaNames, sizesOf, spare } from './common.ts'
 import { type Family, readConfig } from './family.ts'
 import { ropeKeys, rotary } from './rope.ts'
 
@@ -32,15 +32,11 @@ export const olmo: Family = {
     const heads = headsOf(c)
     return {
       spec: {
-        vocab: c.vocab_size,
-        width: c.hidden_size,
-        layers: c.num_hidden_layers,
-        context: c.max_position_embeddings,
+        ...sizesOf(c),
         norm: { kind: 'layer', epsilon: 1e-5 },
         position: rotary(c, heads.headSize),
         attention: { ...heads, clip: c.clip_qkv ?? undefined },
         ffn: { kind: 'gated', hidden: c.intermediate_size, activation: activationNames[c.hidden_act] },
-        layout: 'out-in',
       },
       names: llamaNames({
         layers: c.num_hidden_layers,
@@ -62,15 +58,11 @@ export const olmo2: Family = {
     const heads = headsOf(c)
     return {
       spec: {
-        vocab: c.vocab_size,
-        width: c.hidden_size,
-        layers: c.num_hidden_layers,
-        context: c.max_position_embeddings,
+        ...sizesOf(c),
         norm: { kind: 'rms', epsilon: c.rms_norm_eps, place: 'after' },
         position: rotary(c, heads.headSize),
         attention: { ...heads, normalize: 'all' },
         ffn: { kind: 'gated', hidden: c.intermediate_size, activation: activationNames[c.hidden_act] },
-        layout: 'out-in',
       },
       names: llamaNames({
         layers: c.num_hidden_layers,

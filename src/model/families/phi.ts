@@ -1,6 +1,15 @@
 /** Phi-1, 1.5 and 2 (Gunasekar et al. 2023; Li et al. 2023): parallel parts, heads rotated in part. */
 import * as z from 'zod'
-import { activation, activationNames, headsOf, llamaKeys, llamaNames, named, spare } from './common.ts'
+import {
+  activation,
+  activationNames,
+  headsOf,
+  llamaKeys,
+  llamaNames,
+  named,
+  sizesOf,
+  spare,
+} from './common.ts'
 import { type Family, readConfig } from './family.ts'
 import { ropeKeys, rotary } from './rope.ts'
 
@@ -28,16 +37,12 @@ export const phi: Family = {
     const share = c.partial_rotary_factor ?? c.rope_parameters?.partial_rotary_factor ?? 0.5
     return {
       spec: {
-        vocab: c.vocab_size,
-        width: c.hidden_size,
-        layers: c.num_hidden_layers,
-        context: c.max_position_embeddings,
+        ...sizesOf(c),
         norm: { kind: 'layer', epsilon: c.layer_norm_eps },
         position: rotary(c, heads.headSize, share),
         attention: heads,
         parallel: 'one norm',
         ffn: { kind: 'plain', hidden: c.intermediate_size, activation: activationNames[c.hidden_act] },
-        layout: 'out-in',
       },
       names: llamaNames({
         layers: c.num_hidden_layers,

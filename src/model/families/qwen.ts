@@ -6,6 +6,7 @@ import {
   headsOf,
   llamaKeys,
   llamaNames,
+  sizesOf,
   spare,
   windowKeys,
   windowOf,
@@ -52,10 +53,7 @@ function qwen(id: 'qwen2' | 'qwen3'): Family {
       const from = c.max_window_layers ?? 28
       return {
         spec: {
-          vocab: c.vocab_size,
-          width: c.hidden_size,
-          layers: c.num_hidden_layers,
-          context: c.max_position_embeddings,
+          ...sizesOf(c),
           norm: { kind: 'rms', epsilon: c.rms_norm_eps },
           position: rotary(c, heads.headSize),
           attention: {
@@ -64,7 +62,6 @@ function qwen(id: 'qwen2' | 'qwen3'): Family {
             window: c.use_sliding_window ? windowOf(c, (layer) => layer >= from) : undefined,
           },
           ffn: { kind: 'gated', hidden: c.intermediate_size, activation: activationNames[c.hidden_act] },
-          layout: 'out-in',
         },
         names: llamaNames({
           layers: c.num_hidden_layers,

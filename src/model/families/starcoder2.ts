@@ -7,6 +7,7 @@ import {
   llamaKeys,
   llamaNames,
   named,
+  sizesOf,
   spare,
   windowKeys,
 } from './common.ts'
@@ -37,15 +38,11 @@ export const starcoder2: Family = {
     const bias = c.use_bias
     return {
       spec: {
-        vocab: c.vocab_size,
-        width: c.hidden_size,
-        layers: c.num_hidden_layers,
-        context: c.max_position_embeddings,
+        ...sizesOf(c),
         norm: { kind: 'layer', epsilon: c.norm_epsilon },
         position: rotary(c, heads.headSize),
         attention: { ...heads, window: c.sliding_window ? { size: c.sliding_window } : undefined },
         ffn: { kind: 'plain', hidden: c.intermediate_size, activation: activationNames[c.hidden_act] },
-        layout: 'out-in',
       },
       names: llamaNames({
         layers: c.num_hidden_layers,
