@@ -1,0 +1,33 @@
+/**
+ * Next-token prediction: −log p(x[t+1] | x[..t]) in nats, averaged over the targets that count.
+ *
+ * batch.tokens i32 [batch, T]: every token but the first is a target. batch.mask f32 [batch, T], where it is given,
+ * has 1 for the tokens to learn (completions, answers of an assistant) and 0 for the others (prompts, padding).
+ */
+import { crossEntropy, size, sizeOf, type Tensor } from '../../array/index.ts'
+import { forward } from '../../model/decoder.ts'
+import { type DecoderParams, type DecoderSpec, rotaryTables } from '../../model/index.ts'
+import { Taps } from '../../model/taps.ts'
+import type { Objective } from '../objective.ts'
+
+export interface TokenBatch {
+  readonly tokens: Tensor
+  readonly mask?: Tensor | undefined
+}
+
+export function nextToken(spec: DecoderSpec): Objective<DecoderParams, TokenBatch> {
+  const rotary = rotaryTables(spec)
+  return {
+    id: 'next-token',
+    axes: { tokens: ['batch', 'time'], mask: ['batch', 'time'] },
+    loss(params, { tokens, mask }) {
+      // The last token is only ever a target.
+      const input = { tokens: tokens.slice(1, 0, -1) }
+      const { logits } = forward(spec, params, input, rotary, new Taps(spec))
+      const losses = crossEntropy(logits, tokens.slice(1, 1)) // [batch, T - 1]
+      if (!mask) return { sum: losses.sum(), weight: size(sizeOf(losses.shape), 'f32') }
+      const counts = mask.slice(1, 1)
+      return { sum: losses.mul(counts).sum(), weight: counts.sum() }
+    },
+  }
+}
