@@ -1,7 +1,8 @@
 /** AdamW against its formula, written as a plain loop in float64. */
 import { afterAll, describe, expect, it } from 'vitest'
-import { random, type Tensor, tensor } from '../array/index.ts'
-import { Engine, nodeRuntime } from '../onnx/index.ts'
+import { random, type Tensor, tensor } from '../../array/index.ts'
+import { Engine, nodeRuntime } from '../../onnx/index.ts'
+import { decaysAll } from '../optimizer.ts'
 import { type AdamWOptions, adamw } from './adamw.ts'
 
 const engine = new Engine(nodeRuntime({ threads: 1 }))
@@ -27,6 +28,9 @@ const flat = ({ matrix, norm, bias }: Params): number[] =>
 /** The update as Loshchilov and Hutter write it; eps is added to the root of the corrected mean. */
 function exact(options: AdamWOptions) {
   const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0 } = options
+  // By default the one vector does not decay.
+  const norm = 130 * 128
+  const decay = (i: number): number => (options.decays || i < norm || i >= norm + 7 ? weightDecay : 0)
   const [m, v]: [number[], number[]] = [[], []]
   let t = 0
   return (params: number[], grads: readonly number[], rate: number): void => {
@@ -35,7 +39,7 @@ function exact(options: AdamWOptions) {
       m[i] = beta1 * (m[i] ?? 0) + (1 - beta1) * g
       v[i] = beta2 * (v[i] ?? 0) + (1 - beta2) * g * g
       const step = m[i]! / (1 - beta1 ** t) / (Math.sqrt(v[i]! / (1 - beta2 ** t)) + epsilon)
-      params[i] = params[i]! - rate * (step + weightDecay * params[i]!)
+      params[i] = params[i]! - rate * (step + decay(i) * params[i]!)
     })
   }
 }
@@ -44,6 +48,7 @@ describe('adamw', () => {
   it.each<[string, AdamWOptions]>([
     ['the defaults', {}],
     ['weight decay', { weightDecay: 0.1 }],
+    ['weight decay on every parameter', { weightDecay: 0.1, decays: decaysAll }],
     ['other betas', { beta1: 0.5, beta2: 0.95 }],
     ['a large epsilon', { epsilon: 0.1, weightDecay: 0.01 }],
   ])('follows the formula for 20 steps: %s', async (_, options) => {

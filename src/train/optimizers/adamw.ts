@@ -7,15 +7,16 @@
  * The state keeps the sums M = m / (1 − β₁) and V = v / (1 − β₂) instead of the means: the update is bound by
  * memory, and this takes 11 passes over the parameters instead of 14. All other factors are scalars.
  */
-import { mapTree, scalar, type Tensor, zeros, zipTrees } from '../array/index.ts'
-import { joinSmall, type Optimizer } from './optimizer.ts'
+import { mapTree, scalar, type Tensor, zeros, zipTrees } from '../../array/index.ts'
+import { type Decays, joinSmall, decays as matrices, type Optimizer } from '../optimizer.ts'
 
 export interface AdamWOptions {
   readonly beta1?: number
   readonly beta2?: number
   readonly epsilon?: number
-  /** Per step and unit of learning rate, on every parameter. */
+  /** Per step and unit of learning rate, on the parameters that `decays` chooses: matrices by default. */
   readonly weightDecay?: number
+  readonly decays?: Decays
 }
 
 export interface AdamWState {
@@ -27,8 +28,8 @@ export interface AdamWState {
 }
 
 export function adamw(options: AdamWOptions = {}): Optimizer<AdamWState> {
-  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0 } = options
-  return joinSmall({
+  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, decays = matrices } = options
+  return joinSmall(decays, (decayed) => ({
     init(params) {
       const empty = () => mapTree(params, (leaf) => zeros(leaf.sizes, leaf.dtype))
       return { step: zeros([]), first: empty(), second: empty() }
@@ -53,11 +54,11 @@ export function adamw(options: AdamWOptions = {}): Optimizer<AdamWState> {
 
       const first = zipTrees([state.first, grads as unknown], ([sum, g]) => sum!.mul(beta1).add(g!))
       const second = zipTrees([state.second, grads as unknown], ([sum, g]) => sum!.mul(beta2).add(g!.mul(g!)))
-      const updated = zipTrees([params as unknown, first, second], ([p, m, v]) => {
-        const kept = weightDecay === 0 ? p! : p!.mul(keep)
+      const updated = zipTrees([params as unknown, first, second], ([p, m, v], path) => {
+        const kept = weightDecay === 0 || !decayed(path) ? p! : p!.mul(keep)
         return kept.sub(m!.div(v!.sqrt().add(floor)).mul(factor))
       })
       return { params: updated as typeof params, state: { step, first, second } }
     },
-  })
+  }))
 }
