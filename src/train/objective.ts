@@ -13,7 +13,7 @@ export interface Loss {
 /** `Parts` is what the objective needs of the model: the decoder's parameters, or those with a head, and so on. */
 export interface Objective<Parts, Batch> {
   readonly id: string
-  /** Names of the batch's axes: sizes that may change without compiling anew. */
+  /** Names of the batch's axes, for all of its tensors or by branch: sizes that may change without compiling anew. */
   readonly axes: Axes
   /** `key` is an i64 scalar, another one in each step: the seed of what is random in a loss. */
   loss(parts: Parts, batch: Batch, key: Tensor): Loss

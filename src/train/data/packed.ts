@@ -42,7 +42,9 @@ export class PackedBatches {
   /** Tokens that were predicted once when a source has been seen as a whole, by source. */
   get epochs(): readonly number[] {
     return this.#windows.map(({ count }, i) =>
-      this.#shares[i] === 0 ? Number.POSITIVE_INFINITY : (count * blockRows) / this.#shares[i]! / this.#options.batch,
+      this.#shares[i] === 0
+        ? Number.POSITIVE_INFINITY
+        : (count * blockRows) / this.#shares[i]! / this.#options.batch,
     )
   }
 
@@ -136,7 +138,7 @@ function deal(weights: readonly number[]): number[] {
   const exact = weights.map((weight) => (weight / total) * blockRows)
   const shares = exact.map(Math.floor)
   const left = blockRows - shares.reduce((a, b) => a + b, 0)
-  const byRemainder = exact.map((value, i) => i).sort((a, b) => exact[b]! % 1 - (exact[a]! % 1) || a - b)
+  const byRemainder = exact.map((_, i) => i).sort((a, b) => (exact[b]! % 1) - (exact[a]! % 1) || a - b)
   for (const i of byRemainder.slice(0, left)) shares[i]!++
   return shares
 }

@@ -19,7 +19,7 @@ export function nextToken(spec: DecoderSpec): Objective<DecoderParams, TokenBatc
   const rotary = rotaryTables(spec)
   return {
     id: 'next-token',
-    axes: { tokens: ['batch', 'time'], mask: ['batch', 'time'] },
+    axes: ['batch', 'time'],
     loss(params, { tokens, mask }) {
       // The last token is only ever a target.
       const input = { tokens: tokens.slice(1, 0, -1) }

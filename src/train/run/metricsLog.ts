@@ -22,14 +22,19 @@ export class MetricsLog {
     this.#lines = openSync(path, 'w')
     for (const row of kept) writeSync(this.#lines, `${JSON.stringify(row)}\n`)
     // TensorBoard joins all events files of a folder, and a later one replaces the steps that it repeats.
-    this.#events = openSync(join(folder, `events.out.tfevents.${Math.floor(Date.now() / 1000)}.glossa.${from}`), 'w')
+    this.#events = openSync(
+      join(folder, `events.out.tfevents.${Math.floor(Date.now() / 1000)}.glossa.${from}`),
+      'w',
+    )
     writeSync(this.#events, versionEvent(Date.now() / 1000))
   }
 
   write(row: MetricsRow): void {
     writeSync(this.#lines, `${JSON.stringify(row)}\n`)
     const { step, ...values } = row
-    const scalars = Object.entries(values).filter((entry): entry is [string, number] => Number.isFinite(entry[1]))
+    const scalars = Object.entries(values).filter((entry): entry is [string, number] =>
+      Number.isFinite(entry[1]),
+    )
     writeSync(this.#events, scalarEvent(step, Date.now() / 1000, scalars))
   }
 
@@ -56,4 +61,3 @@ export function readMetrics(folder: string): MetricsRow[] {
     .filter((line) => line !== '')
     .map((line) => JSON.parse(line) as MetricsRow)
 }
-

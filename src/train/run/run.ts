@@ -89,7 +89,8 @@ export async function run<P, F, M, B, S>(
   const exhausted = (): boolean => measure?.patience !== undefined && progress.stale > measure.patience
 
   const keepStep = (): void => {
-    if (keep.includes(progress.step)) write(join(folder, 'kept', `step-${String(progress.step).padStart(7, '0')}`))
+    if (keep.includes(progress.step))
+      write(join(folder, 'kept', `step-${String(progress.step).padStart(7, '0')}`))
   }
 
   if (progress.step === 0) {

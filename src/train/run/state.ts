@@ -5,7 +5,13 @@
  * half of each. f32 throughout, so that the resumed run computes the same bits.
  */
 import { leaves, type Tensor, tensor } from '../../array/index.ts'
-import { FileError, openSafetensors, readBytes, type SafetensorsSource, writeSafetensors } from '../../store/index.ts'
+import {
+  FileError,
+  openSafetensors,
+  readBytes,
+  type SafetensorsSource,
+  writeSafetensors,
+} from '../../store/index.ts'
 import type { TrainingState } from '../trainer.ts'
 
 /** What the loop around the steps knows. */
@@ -52,7 +58,12 @@ export function saveState(path: string, state: TrainingState, progress: Progress
 export function loadState(path: string): { state: TrainingState; progress: Progress; recipe: string } {
   const { metadata, tensors } = openSafetensors(path)
   if (metadata[keys.format] !== formatName)
-    throw new FileError(path, 0, `is no ${formatName}`, 'It may be a model: give it as the model to start from')
+    throw new FileError(
+      path,
+      0,
+      `is no ${formatName}`,
+      'It may be a model: give it as the model to start from',
+    )
   const progress = JSON.parse(String(metadata[keys.progress])) as Progress
   const branch = (name: string): Record<string, Tensor> =>
     Object.fromEntries(
@@ -61,7 +72,9 @@ export function loadState(path: string): { state: TrainingState; progress: Progr
         const { buffer } = readBytes(entry).slice()
         const Data = arrays[entry.type as keyof typeof arrays]
         if (!Data) throw new FileError(path, entry.offset, `'${entry.name}' is ${entry.type}`)
-        return [[entry.name.slice(name.length + 1), tensor(new Data(buffer), entry.shape, entry.type as 'f32')]]
+        return [
+          [entry.name.slice(name.length + 1), tensor(new Data(buffer), entry.shape, entry.type as 'f32')],
+        ]
       }),
     )
   return {

@@ -1,0 +1,213 @@
+/** From a recipe to a trained model: everything that `glossa train` does but for what it shows. */
+import { existsSync, readFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { leaves } from '../../array/index.ts'
+import { parseConfig } from '../../model/bind.ts'
+import { familyOf } from '../../model/families/index.ts'
+import { type DecoderParams, load } from '../../model/index.ts'
+import { saveModel } from '../../model/save.ts'
+import type { Engine } from '../../onnx/index.ts'
+import { loadTokenizer, type Tokenizer } from '../../text/index.ts'
+import { coveringBatches, PackedBatches } from '../data/packed.ts'
+import { openText } from '../data/text.ts'
+import { tokenizeCorpus } from '../data/tokenize.ts'
+import type { Rows } from '../data/types.ts'
+import { initialize } from '../initialize.ts'
+import { nextToken, type TokenBatch } from '../objectives/index.ts'
+import { makeOptimizer } from '../optimizers/index.ts'
+import { schedule } from '../schedules.ts'
+import { Trainer, wholly } from '../trainer.ts'
+import type { Recipe } from './recipe.ts'
+import { type Measurement, type RunOptions, type RunResult, run } from './run.ts'
+
+export interface TrainOptions
+  extends Pick<RunOptions, 'folder' | 'resume' | 'signal' | 'onStep' | 'onMeasure'> {
+  readonly engine: Engine
+  readonly recipe: Recipe
+  /** Of the recipe's file: its paths are relative to this folder. */
+  readonly base: string
+  /** What is being done before the first step, for people. */
+  readonly onNote?: (text: string) => void
+}
+
+type TokenArray = Int32Array | Uint16Array
+
+interface Corpus {
+  readonly name: string
+  readonly weight: number | undefined
+  readonly learned: TokenArray
+  readonly heldOut: TokenArray
+  /** Of the documents held out. */
+  readonly bytesPerToken: number
+}
+
+export interface Trained extends RunResult {
+  readonly parameters: number
+  readonly seenTokens: number
+}
+
+/** Trains by a recipe. Throws for anything in it that is not there, or does not fit. */
+export async function train(options: TrainOptions): Promise<Trained> {
+  const { engine, recipe, base, onNote = () => undefined } = options
+  const at = (path: string): string => resolve(base, path)
+  const model = openTrained(recipe, at)
+  const tokenizer = tokenizerOf(recipe, at)
+  if (tokenizer.vocabSize > model.spec.vocab)
+    throw new Error(
+      `the tokenizer has ${tokenizer.vocabSize} tokens, but the model's vocabulary is ${model.spec.vocab}`,
+    )
+  const corpora: Corpus[] = []
+  for (const source of recipe.data.sources) corpora.push(await openCorpus(source, tokenizer, at, onNote))
+
+  const { length, batch, steps, accumulate } = recipe
+  const batches = new PackedBatches({
+    sources: corpora.map(({ learned, weight }) => ({ tokens: learned, weight })),
+    batch,
+    length,
+    seed: recipe.data.seed,
+  })
+  const rateOf = schedule(recipe.schedule)
+  using trainer = new Trainer({
+    engine,
+    model: wholly(model.params),
+    objective: nextToken(model.spec),
+    batches,
+    optimizer: makeOptimizer(recipe.optimizer),
+    rate: (step) => recipe.rate * rateOf(step, steps),
+    accumulate,
+    clip: recipe.clip,
+    seed: recipe.seed,
+  })
+  const parameters = leaves(model.params).reduce(
+    (sum, [, leaf]) => sum + leaf.sizes.reduce((a, b) => a * b, 1),
+    0,
+  )
+  onNote(`${parameters} parameters, ${steps} steps of ${accumulate * batch} x ${length} tokens`)
+  const result = await run(trainer, {
+    ...options,
+    steps,
+    recipe: JSON.stringify(recipe),
+    saveEvery: recipe.saveEvery,
+    keep: recipe.keep,
+    measure: {
+      every: recipe.measure.every,
+      patience: recipe.measure.patience,
+      run: () => measureAll(trainer, corpora, recipe),
+    },
+    write: (folder) =>
+      saveModel(folder, {
+        config: model.config,
+        names: model.names,
+        params: trainer.parts,
+        dtype: recipe.dtype,
+        files: tokenizerFiles(recipe, at),
+      }),
+  })
+  return { ...result, parameters, seenTokens: result.progress.seen }
+}
+
+/** The model of the recipe: new, or from a folder. */
+function openTrained({ model, length }: Recipe, at: (path: string) => string) {
+  if ('from' in model) {
+    const path = at(model.from)
+    const { spec, params, names } = load(path)
+    const config = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as Record<string, unknown>
+    return { spec, params, names, config }
+  }
+  const { config, seed, deviation } = model
+  const { id } = parseConfig(JSON.stringify(config), 'model.config')
+  const { spec, names } = familyOf('safetensors', id).describe(config, () => true)
+  if (length > spec.context)
+    throw new RangeError(`rows of ${length} tokens, but the model has ${spec.context} positions`)
+  return {
+    spec,
+    names,
+    config,
+    params: initialize(spec, { seed, deviation, tied: names.head === undefined }),
+  }
+}
+
+const tokenizerFolder = ({ tokenizer, model }: Recipe, at: (path: string) => string): string => {
+  const folder = tokenizer ?? ('from' in model ? model.from : undefined)
+  if (folder === undefined)
+    throw new Error("the recipe of a new model needs a 'tokenizer': the folder of one")
+  return at(folder)
+}
+
+const tokenizerOf = (recipe: Recipe, at: (path: string) => string): Tokenizer =>
+  loadTokenizer(tokenizerFolder(recipe, at))
+
+const tokenizerFiles = (recipe: Recipe, at: (path: string) => string): string[] =>
+  ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'generation_config.json']
+    .map((name) => join(tokenizerFolder(recipe, at), name))
+    .filter((path) => existsSync(path))
+
+/** The tokens of one source, with the last documents of each file apart. */
+async function openCorpus(
+  { files, weight, heldOut, name }: Recipe['data']['sources'][number],
+  tokenizer: Tokenizer,
+  at: (path: string) => string,
+  note: (text: string) => void,
+): Promise<Corpus> {
+  const learned: TokenArray[] = []
+  const apart: TokenArray[] = []
+  let bytes = 0
+  // Where a text begins with the token that ends it, one between two texts is enough.
+  const end = tokenizer.bos !== undefined && tokenizer.bos === tokenizer.eos ? { endOfText: null } : {}
+  for (const { file, ...reading } of files) {
+    note(`reading ${file} ...`)
+    const rows = await openText(at(file), reading)
+    const border = rows.length - Math.ceil(rows.length * heldOut)
+    const [first, last] = [part(rows, 0, border), part(rows, border, rows.length)]
+    learned.push((await tokenizeCorpus(first, tokenizer, end)).tokens)
+    if (last.length === 0) continue
+    apart.push((await tokenizeCorpus(last, tokenizer, end)).tokens)
+    for (let i = 0; i < last.length; i++) bytes += Buffer.byteLength((await last.at(i)) as string)
+  }
+  const kept = joined(apart)
+  return { name, weight, learned: joined(learned), heldOut: kept, bytesPerToken: bytes / kept.length }
+}
+
+const part = (rows: Rows<unknown>, from: number, to: number): Rows<unknown> => ({
+  length: to - from,
+  at: async (index) => ((await rows.at(from + index)) as { text: string }).text,
+})
+
+function joined(parts: readonly TokenArray[]): TokenArray {
+  const length = parts.reduce((sum, { length }) => sum + length, 0)
+  const all = parts.every((tokens) => tokens instanceof Uint16Array)
+    ? new Uint16Array(length)
+    : new Int32Array(length)
+  let at = 0
+  for (const tokens of parts) {
+    all.set(tokens, at)
+    at += tokens.length
+  }
+  return all
+}
+
+/** The loss on what each source holds out; the first (or `of`) decides. */
+async function measureAll(
+  trainer: Pick<Trainer<DecoderParams, undefined, DecoderParams, TokenBatch, unknown>, 'measure'>,
+  corpora: readonly Corpus[],
+  { measure, length, batch }: Recipe,
+): Promise<Measurement> {
+  const found: Record<string, number> = {}
+  let decisive: number | undefined
+  for (const { name, heldOut, bytesPerToken } of corpora) {
+    if (heldOut.length === 0) continue
+    const covering = coveringBatches(heldOut, { batch, length })
+    const count = Math.min(covering.count, Math.ceil(measure.windows / batch))
+    const { loss } = await trainer.measure(covering, count)
+    found[`${name}/loss`] = loss
+    found[`${name}/bitsPerByte`] = loss / Math.LN2 / bytesPerToken
+    if (measure.of === undefined ? decisive === undefined : measure.of === name) decisive = loss
+  }
+  if (decisive === undefined)
+    throw new Error(
+      measure.of === undefined
+        ? "nothing is held out: give a source a 'heldOut' share"
+        : `'measure.of': no source '${measure.of}' holds anything out`,
+    )
+  return { ...found, loss: decisive }
+}
