@@ -15,11 +15,10 @@ import { llama } from '../src/model/families/llama.ts'
 import { type DecoderParams, Model } from '../src/model/index.ts'
 import { Engine, nodeRuntime } from '../src/onnx/index.ts'
 import { f32ToF16, writeSafetensors } from '../src/store/index.ts'
-import { loadTokenizer } from '../src/text/index.ts'
+import { loadTokenizer, tokenizerConfig, trainBpe } from '../src/text/index.ts'
 import { adamw, initialize, trainingStep } from '../src/train/index.ts'
 import { batches } from './starter/batches.ts'
 import { bitsPerByte } from './starter/bitsPerByte.ts'
-import { tokenizerJson, trainBpe } from './starter/bpe.ts'
 import { type CurvePoint, modelCard } from './starter/card.ts'
 import { endOfText, readStories } from './starter/stories.ts'
 
@@ -66,16 +65,13 @@ const write = (name: string, value: object): void =>
 
 const { training, heldOut } = readStories(join(root, '../shared/assets'))
 write('config.json', config)
-write(
-  'tokenizer.json',
-  tokenizerJson(trainBpe(training.join('\n'), config.vocab_size, [endOfText]), endOfText),
-)
-write('tokenizer_config.json', {
-  tokenizer_class: 'PreTrainedTokenizerFast',
-  bos_token: endOfText,
-  eos_token: endOfText,
-  model_max_length: context,
+const trained = trainBpe(training, {
+  vocabSize: config.vocab_size,
+  specialTokens: [endOfText],
+  begin: endOfText,
 })
+write('tokenizer.json', trained)
+write('tokenizer_config.json', tokenizerConfig(trained, { modelMaxLength: context }))
 const tokenizer = loadTokenizer(folder)
 const tokens = Int32Array.from(training.flatMap((story) => tokenizer.encode(story).ids))
 console.log(`${training.length} stories, ${tokens.length} tokens; ${heldOut.length} stories held out`)

@@ -37,6 +37,7 @@ export {
   type ToolCalls,
   toolCallFormat,
 } from './toolCalls.ts'
+export * from './train/index.ts'
 export { type TurnEnd, turnEnd } from './turnEnd.ts'
 
 /**

@@ -1,17 +1,15 @@
 /** The model that `npm start` runs, and what has made it. */
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { batches } from '../../scripts/starter/batches.ts'
 import { bitsPerByte } from '../../scripts/starter/bitsPerByte.ts'
-import { tokenizerJson, trainBpe } from '../../scripts/starter/bpe.ts'
 import { complete } from '../../src/decode/index.ts'
 import { Model } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { openSafetensors } from '../../src/store/index.ts'
-import { loadTokenizer } from '../../src/text/index.ts'
 
 const engine = new Engine(nodeRuntime({ threads: 1 }))
 const folder = mkdtempSync(join(tmpdir(), 'glossa-starter-'))
@@ -33,38 +31,6 @@ const awkward = [
   '<|endoftext|',
   "don't  12345!?",
 ]
-
-describe('byte-pair encoding', () => {
-  // Sennrich et al. 2016: es (9), est (9), lo (7), low (7); of equal pairs the first in the alphabet.
-  const text = [...rep('low', 5), ...rep('lower', 2), ...rep('newest', 6), ...rep('widest', 3)].join('\n')
-
-  it('merges the most frequent pairs', () => {
-    const { merges, tokens } = trainBpe(text, 1 + 256 + 4, ['<end>'])
-    expect(merges.map((pair) => pair.join('+'))).toEqual(['e+s', 'es+t', 'l+o', 'lo+w'])
-    expect(tokens.slice(-4)).toEqual(['es', 'est', 'lo', 'low'])
-    expect(new Set(tokens).size).toBe(261)
-  })
-
-  it('stops when no pair occurs twice', () => {
-    expect(trainBpe('ab cd', 1000, []).merges).toEqual([])
-  })
-
-  it('makes a tokenizer that gives every text back', () => {
-    writeFileSync(
-      join(folder, 'tokenizer.json'),
-      JSON.stringify(tokenizerJson(trainBpe(text, 280, ['<end>']), '<end>')),
-    )
-    const tokenizer = loadTokenizer(folder)
-    expect(tokenizer.encode('lowest').ids.map((id) => tokenizer.bytes(id).toString())).toHaveLength(3)
-    for (const sample of awkward) {
-      const { ids } = tokenizer.encode(sample)
-      expect(ids[0]).toBe(0)
-      expect(Buffer.concat(ids.slice(1).map((id) => tokenizer.bytes(id))).toString()).toBe(sample)
-    }
-  })
-})
-
-const rep = (word: string, count: number): string[] => new Array<string>(count).fill(word)
 
 describe('batches', () => {
   it('take every window of an epoch once, with targets one place on', () => {

@@ -44,6 +44,9 @@ export const charLengthBefore = (text: string, i: number): number =>
 export const detached = (text: string): string =>
   text.length < 13 ? text : (JSON.parse(JSON.stringify(text)) as string)
 
+/** Lone surrogates, which have no UTF-8 form, as U+FFFD. */
+export const wellFormed = (text: string): string => text.replace(/\p{Surrogate}/gu, '\ufffd')
+
 /** A character as itself in a `u` or `v` regular expression, inside or outside of a class. */
 export function escapeLiteral(char: string): string {
   return /^[A-Za-z0-9]$/.test(char) ? char : `\\u{${char.codePointAt(0)!.toString(16)}}`

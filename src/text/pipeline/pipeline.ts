@@ -9,6 +9,7 @@ import type {
 } from '../tokenizer.ts'
 import { type AddedToken, AddedTokens } from './addedTokens.ts'
 import { Aligned } from './aligned.ts'
+import { wellFormed } from './chars.ts'
 import type { DecoderChain } from './decoder.ts'
 import type { Model } from './model.ts'
 import type { Normalizer } from './normalizers.ts'
@@ -89,8 +90,10 @@ export class PipelineTokenizer implements Tokenizer {
       const surface = source.text.slice(from, to)
       offsets[last] = trim(surface, text, offsets[last]!, last === first)
     }
-    const wellFormed = text.replace(/\p{Surrogate}/gu, '\ufffd')
-    for (const section of this.added.split(new Aligned(wellFormed), options.parseSpecialTokens ?? true)) {
+    for (const section of this.added.split(
+      new Aligned(wellFormed(text)),
+      options.parseSpecialTokens ?? true,
+    )) {
       if (section.token !== undefined) {
         addFrom(section.token.id, section.text, 0, section.text.text.length)
         continue

@@ -1,0 +1,4 @@
+/** Training of tokenizers. */
+export { type BpeTrainingOptions, bpeTrainingSchema, trainBpe } from './bpe.ts'
+export type { TrainingHooks, TrainingProgress } from './options.ts'
+export { type TokenizerJson, tokenizerConfig } from './tokenizerJson.ts'
