@@ -63,11 +63,14 @@ describe.each(['gpt2-tiny', 'llama-tiny'])('%s', (name) => {
     let worst = 0
     for (const { loss, norm } of rows) {
       const report = await run.next()
-      worst = Math.max(worst, Math.abs(report.loss - loss) / loss, Math.abs(report.gradientNorm - norm) / norm)
+      worst = Math.max(
+        worst,
+        Math.abs(report.loss - loss) / loss,
+        Math.abs(report.gradientNorm - norm) / norm,
+      )
     }
-    // PyTorch's own f32 run is within 4e-7 of its f64 run in the losses; fifty steps apart, other sums differ a
-    // little more. A missing decay moves the last loss by 5e-4, an unclipped step by more.
-    expect(worst).toBeLessThan(2e-5)
+    // Seen: 1.4e-6 in losses, 2.8e-6 in norms. Without decay 2e-3, without clipping 3e-2, with beta2 0.951 1e-4.
+    expect(worst).toBeLessThan(1e-5)
     expect(run.step).toBe(50)
     // Whatever the lengths of the batches.
     expect(run.compilations).toBe(parts === 1 ? 1 : 2)

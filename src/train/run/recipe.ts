@@ -19,6 +19,11 @@ export const recipeSchema = z.strictObject({
         config: z.record(z.string(), z.unknown()).describe('config.json of a new model'),
         seed: z.int().nonnegative().default(1),
         deviation: z.number().positive().default(0.02).describe('Standard deviation of new matrices'),
+        stack: z
+          .string()
+          .min(1)
+          .optional()
+          .describe('A shallower model of the same sizes, whose blocks are repeated to begin with'),
       }),
       z.strictObject({ from: z.string().min(1).describe('A model to go on from') }),
     ])

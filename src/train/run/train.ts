@@ -3,9 +3,11 @@ import { existsSync, readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { leaves } from '../../array/index.ts'
 import { parseConfig } from '../../model/bind.ts'
+import type { DecoderNames } from '../../model/families/family.ts'
 import { familyOf } from '../../model/families/index.ts'
 import { type DecoderParams, load } from '../../model/index.ts'
-import { saveModel } from '../../model/save.ts'
+import { namedTensors, saveModel } from '../../model/save.ts'
+import { parameterShapes } from '../../model/shapes.ts'
 import type { Engine } from '../../onnx/index.ts'
 import { loadTokenizer, type Tokenizer } from '../../text/index.ts'
 import { coveringBatches, PackedBatches } from '../data/packed.ts'
@@ -16,6 +18,7 @@ import { initialize } from '../initialize.ts'
 import { nextToken, type TokenBatch } from '../objectives/index.ts'
 import { makeOptimizer } from '../optimizers/index.ts'
 import { schedule } from '../schedules.ts'
+import { stackBlocks } from '../stack.ts'
 import { Trainer, wholly } from '../trainer.ts'
 import type { Recipe } from './recipe.ts'
 import { type Measurement, type RunOptions, type RunResult, run } from './run.ts'
@@ -114,17 +117,30 @@ function openTrained({ model, length }: Recipe, at: (path: string) => string) {
     const config = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as Record<string, unknown>
     return { spec, params, names, config }
   }
-  const { config, seed, deviation } = model
+  const { config, seed, deviation, stack } = model
   const { id } = parseConfig(JSON.stringify(config), 'model.config')
   const { spec, names } = familyOf('safetensors', id).describe(config, () => true)
   if (length > spec.context)
     throw new RangeError(`rows of ${length} tokens, but the model has ${spec.context} positions`)
-  return {
-    spec,
-    names,
-    config,
-    params: initialize(spec, { seed, deviation, tied: names.head === undefined }),
-  }
+  const params =
+    stack === undefined
+      ? initialize(spec, { seed, deviation, tied: names.head === undefined })
+      : stackBlocks(load(at(stack)).params, spec.layers)
+  checkShapes(params, names, parameterShapes(spec, names))
+  return { spec, names, config, params }
+}
+
+/** Throws where a stacked model is not of the configuration's sizes. */
+function checkShapes(
+  params: DecoderParams,
+  names: DecoderNames,
+  shapes: ReadonlyMap<string, readonly unknown[]>,
+): void {
+  for (const { name, shape } of namedTensors(params, names, 'f32'))
+    if (`${shape}` !== `${shapes.get(name)}`)
+      throw new Error(
+        `the stacked model's '${name}' is [${shape}], the configuration wants [${shapes.get(name)}]`,
+      )
 }
 
 const tokenizerFolder = ({ tokenizer, model }: Recipe, at: (path: string) => string): string => {
