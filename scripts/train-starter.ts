@@ -78,7 +78,7 @@ console.log(`${training.length} stories, ${tokens.length} tokens; ${heldOut.leng
 
 const engine = new Engine(nodeRuntime())
 const { spec, names } = llama.describe(config, () => true)
-const optimizer = adamw({ beta2: 0.99, weightDecay: 0.1 })
+const optimizer = adamw({ beta2: 0.99, weightDecay: 0.1, decays: 'all' })
 const step = trainingStep(engine, spec, optimizer)
 let params: DecoderParams = initialize(spec, { seed: 1, deviation: 0.04 })
 let state = optimizer.init(params)

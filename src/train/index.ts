@@ -5,11 +5,16 @@ export { type InitializeOptions, initialize } from './initialize.ts'
 export { nextTokenLoss } from './loss.ts'
 export type { Loss, Objective } from './objective.ts'
 export * from './objectives/index.ts'
-export { type Decays, decays, decaysAll, type Optimizer } from './optimizer.ts'
-export { type AdamWOptions, type AdamWState, adamw } from './optimizers/adamw.ts'
-export { makeOptimizer, type OptimizerOptions, optimizerSchema } from './optimizers/index.ts'
-export { type MuonOptions, type MuonState, muon } from './optimizers/muon.ts'
-export { type Schedule, type ScheduleOptions, schedule, scheduleSchema } from './schedules.ts'
+export { type Choices, type Choose, decays, type Optimizer } from './optimizer.ts'
+export * from './optimizers/index.ts'
+export {
+  makeSchedule,
+  type Schedule,
+  type ScheduleKind,
+  type ScheduleRecipe,
+  schedules,
+} from './schedules.ts'
+export { stackBlocks } from './stack.ts'
 export { makeStep, type Trained, type TrainingStep, trainingStep } from './step.ts'
 export {
   type Batches,

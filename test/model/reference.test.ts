@@ -61,7 +61,7 @@ describe.each(['gpt2-tiny', 'llama-tiny', 'llama-tiny-16'])('%s', (name) => {
   })
 
   it('takes ten AdamW steps', async () => {
-    const optimizer = adamw({ weightDecay: 0.01 })
+    const optimizer = adamw({ weightDecay: 0.01, decays: 'all' })
     using step = trainingStep(engine, spec, optimizer)
     let params = model.params
     let state = optimizer.init(params)

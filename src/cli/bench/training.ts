@@ -38,7 +38,7 @@ export interface TrainingRun {
 export async function trainingRun(engine: Engine): Promise<TrainingRun> {
   const { layers, width, heads, vocab, context, batch } = config
   const spec = gpt(layers, width, heads, vocab, context)
-  const optimizer = adamw({ weightDecay: 0.01 })
+  const optimizer = adamw({ weightDecay: 0.01, decays: 'all' })
   const program = trainingStep(engine, spec, optimizer)
   let params: DecoderParams = initialize(spec, { seed: 1 })
   let state: AdamWState = optimizer.init(params)
@@ -64,7 +64,7 @@ export async function trainingRun(engine: Engine): Promise<TrainingRun> {
 export async function compileTraining(engine: Engine): Promise<{ traceMs: number; compileMs: number }> {
   // Narrow: the work of tracing and compiling does not depend on the width.
   const spec = gpt(12, 96, 12, 512, 64)
-  const optimizer = adamw({ weightDecay: 0.01 })
+  const optimizer = adamw({ weightDecay: 0.01, decays: 'all' })
   const params = initialize(spec)
   const state = optimizer.init(params)
   const start = performance.now()

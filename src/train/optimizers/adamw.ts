@@ -7,17 +7,21 @@
  * The state keeps the sums M = m / (1 − β₁) and V = v / (1 − β₂) instead of the means: the update is bound by
  * memory, and this takes 11 passes over the parameters instead of 14. All other factors are scalars.
  */
+import * as z from 'zod'
 import { mapTree, scalar, type Tensor, zeros, zipTrees } from '../../array/index.ts'
-import { type Decays, joinSmall, decays as matrices, type Optimizer } from '../optimizer.ts'
+import { readOptions } from '../choice.ts'
+import { joinSmall } from '../joined.ts'
+import { type Choices, chooseDecays, decayOptions, type Optimizer } from '../optimizer.ts'
 
-export interface AdamWOptions {
-  readonly beta1?: number
-  readonly beta2?: number
-  readonly epsilon?: number
-  /** Per step and unit of learning rate, on the parameters that `decays` chooses: matrices by default. */
-  readonly weightDecay?: number
-  readonly decays?: Decays
-}
+const beta = z.number().nonnegative().lt(1)
+
+export const adamwSchema = z.strictObject({
+  beta1: beta.default(0.9).describe('Decay of the mean of gradients'),
+  beta2: beta.default(0.999).describe('Decay of the mean of squares'),
+  epsilon: z.number().positive().default(1e-8).describe('Added to the root of the mean square'),
+  ...decayOptions,
+})
+export type AdamWOptions = z.input<typeof adamwSchema>
 
 export interface AdamWState {
   /** Steps taken, an f32 scalar. */
@@ -27,9 +31,10 @@ export interface AdamWState {
   readonly second: unknown
 }
 
-export function adamw(options: AdamWOptions = {}): Optimizer<AdamWState> {
-  const { beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, weightDecay = 0, decays = matrices } = options
-  return joinSmall(decays, (decayed) => ({
+export function adamw(options: AdamWOptions = {}, choices: Choices = {}): Optimizer<AdamWState> {
+  const read = readOptions(adamwSchema, options, 'adamw')
+  const { beta1, beta2, epsilon, weightDecay } = read
+  return joinSmall(chooseDecays(read, choices), (decayed) => ({
     init(params) {
       const empty = () => mapTree(params, (leaf) => zeros(leaf.sizes, leaf.dtype))
       return { step: zeros([]), first: empty(), second: empty() }

@@ -11,31 +11,39 @@
  *
  * Differs from the authors' code: f32 instead of bf16. A joined projection (`attn.qkv`) is one matrix here.
  */
-import { concat, leaves, mapTree, type Tensor, zeros } from '../../array/index.ts'
-import { type Decays, decays as matrices, type Optimizer } from '../optimizer.ts'
-import { type AdamWOptions, type AdamWState, adamw } from './adamw.ts'
+import * as z from 'zod'
+import { leaves, mapTree, type Tensor, zeros } from '../../array/index.ts'
+import { readOptions } from '../choice.ts'
+import { type Choices, type Choose, chooseDecays, decayOptions, type Optimizer } from '../optimizer.ts'
+import { byShape, type Entries, stack, unstack } from '../stacked.ts'
+import { type AdamWState, adamw, adamwSchema } from './adamw.ts'
 
-export interface MuonOptions {
-  /** μ. */
-  readonly momentum?: number
-  readonly nesterov?: boolean
-  /** Steps of the Newton-Schulz iteration. */
-  readonly iterations?: number
-  /**
-   * 'adamw': 0.2 √max(rows, columns), for AdamW's learning rates (about 1e-3). 'jordan': √max(1, outputs / inputs),
-   * for rates of about 0.02; then `othersRate` must bring the rate of the rest down.
-   */
-  readonly scale?: 'adamw' | 'jordan'
-  /** How matrices lie, for 'jordan': [outputs, inputs] as in Hugging Face's Llama, or as in GPT-2. */
-  readonly layout?: 'out-in' | 'in-out'
-  /** Per step and unit of learning rate, on the parameters that `decays` chooses, of both parts. */
-  readonly weightDecay?: number
-  readonly decays?: Decays
+export const muonSchema = z.strictObject({
+  momentum: z.number().nonnegative().lt(1).default(0.95).describe('Share of past gradients that is kept'),
+  nesterov: z.boolean().default(true).describe('Look ahead by one step of momentum'),
+  iterations: z.int().positive().max(100).default(5).describe('Steps of the Newton-Schulz iteration'),
+  scale: z
+    .enum(['adamw', 'jordan'])
+    .default('adamw')
+    .describe(
+      "'adamw': 0.2 √max(rows, columns), for AdamW's rates; 'jordan': √max(1, outputs / inputs), for about 0.02",
+    ),
+  layout: z
+    .enum(['out-in', 'in-out'])
+    .default('out-in')
+    .describe("How matrices lie, for 'jordan': out-in as in Llama, in-out as in GPT-2"),
+  others: adamwSchema
+    .pick({ beta1: true, beta2: true, epsilon: true })
+    .prefault({})
+    .describe('AdamW of embedding, head, norms and biases'),
+  othersRate: z.number().nonnegative().default(1).describe("Their learning rate in units of the matrices'"),
+  ...decayOptions,
+})
+export type MuonOptions = z.input<typeof muonSchema>
+
+export interface MuonChoices extends Choices {
   /** The parameters that are made orthogonal, all of them matrices. By default those of the blocks. */
-  readonly hidden?: (path: string, leaf: Tensor) => boolean
-  /** AdamW of the others, and its learning rate in units of Muon's. */
-  readonly others?: Pick<AdamWOptions, 'beta1' | 'beta2' | 'epsilon'>
-  readonly othersRate?: number
+  readonly hidden?: Choose
 }
 
 export interface MuonState {
@@ -45,9 +53,9 @@ export interface MuonState {
 }
 
 /** Matrices of the blocks: neither embedding, learned positions and head nor norms and biases. */
-const inBlocks = (path: string, leaf: Tensor): boolean => leaf.rank === 2 && /(^|\.)blocks\./.test(path)
+const inBlocks: Choose = (path, leaf) => leaf.rank === 2 && /(^|\.)blocks\./.test(path)
 
-/** Keller Jordan's coefficients of the quintic: steep at 0 and close to 1 in [0.7, 1.2]. */
+/** Keller Jordan's coefficients of the quintic: steep at 0, and about 1 between 0.7 and 1.2. */
 const [a, b, c] = [3.4445, -4.775, 2.0315]
 /** Keeps a zero matrix at zero. */
 const epsilon = 1e-7
@@ -66,72 +74,52 @@ export function orthogonal(x: Tensor, iterations = 5): Tensor {
   return y
 }
 
-type Entries = readonly (readonly [path: string, leaf: Tensor])[]
+export function muon(options: MuonOptions = {}, choices: MuonChoices = {}): Optimizer<MuonState> {
+  const read = readOptions(muonSchema, options, 'muon')
+  const { momentum, nesterov, iterations, weightDecay, othersRate } = read
+  const decays = chooseDecays(read, choices)
+  const hidden = choices.hidden ?? inBlocks
+  const rest = adamw({ ...read.others, weightDecay }, { decays })
 
-/** Leaves of equal shape, each group under the name of its shape. */
-function byShape(entries: Entries): Map<string, [path: string, leaf: Tensor][]> {
-  const groups = new Map<string, [string, Tensor][]>()
-  for (const [path, leaf] of entries) {
-    if (leaf.rank !== 2) throw new Error(`muon: '${path}' is ${leaf}; only matrices can be made orthogonal`)
-    const name = leaf.sizes.join('x')
-    groups.set(name, [...(groups.get(name) ?? []), [path, leaf]])
-  }
-  return groups
-}
-
-/** [rows, columns], several times -> [count, rows, columns] */
-const stack = (parts: readonly Tensor[]): Tensor => {
-  const [first, ...rest] = parts.map((part) => part.expandDims(0))
-  return concat([first!, ...rest], 0)
-}
-
-export function muon(options: MuonOptions = {}): Optimizer<MuonState> {
-  const { momentum = 0.95, nesterov = true, iterations = 5, scale = 'adamw', layout = 'out-in' } = options
-  const { weightDecay = 0, decays = matrices, hidden = inBlocks, othersRate = 1 } = options
-  const rest = adamw({ ...options.others, weightDecay, decays })
-
-  const divide = (tree: unknown): { hidden: Entries; others: Record<string, Tensor> } => {
+  const divide = (tree: unknown): { matrices: Entries; others: Record<string, Tensor> } => {
     const entries = leaves(tree)
-    return {
-      hidden: entries.filter(([path, leaf]) => hidden(path, leaf)),
-      others: Object.fromEntries(entries.filter(([path, leaf]) => !hidden(path, leaf))),
-    }
+    const matrices = entries.filter(([path, leaf]) => hidden(path, leaf))
+    for (const [path, leaf] of matrices)
+      if (leaf.rank !== 2) throw new Error(`muon: '${path}' is ${leaf}; only matrices can be made orthogonal`)
+    return { matrices, others: Object.fromEntries(entries.filter(([path, leaf]) => !hidden(path, leaf))) }
   }
-  const scaleOf = ([rows, columns]: readonly number[]): number => {
-    if (scale === 'adamw') return 0.2 * Math.sqrt(Math.max(rows!, columns!))
-    return Math.sqrt(Math.max(1, layout === 'out-in' ? rows! / columns! : columns! / rows!))
+  const scaleOf = ({ shape }: Tensor): number => {
+    const [rows, columns] = shape as [number, number]
+    if (read.scale === 'adamw') return 0.2 * Math.sqrt(Math.max(rows, columns))
+    return Math.sqrt(Math.max(1, read.layout === 'out-in' ? rows / columns : columns / rows))
   }
 
   return {
     init(params) {
-      const parts = divide(params)
-      const groups = [...byShape(parts.hidden)].map(
+      const { matrices, others } = divide(params)
+      const sums = [...byShape(matrices)].map(
         ([name, group]) => [name, zeros([group.length, ...group[0]![1].sizes])] as const,
       )
-      return { momentum: Object.fromEntries(groups), others: rest.init(parts.others) }
+      return { momentum: Object.fromEntries(sums), others: rest.init(others) }
     },
     update(params, grads, state, rate) {
-      const [parts, gradients] = [divide(params), divide(grads)]
-      const others = rest.update(
-        parts.others,
-        gradients.others,
-        state.others,
-        othersRate === 1 ? rate : rate.mul(othersRate),
-      )
+      const [own, gradients] = [divide(params), divide(grads)]
+      const othersStep = othersRate === 1 ? rate : rate.mul(othersRate)
+      const others = rest.update(own.others, gradients.others, state.others, othersStep)
       const updated = new Map(Object.entries(others.params))
-      const gradientOf = new Map(gradients.hidden)
+      const gradientOf = new Map(gradients.matrices)
       const sums: Record<string, Tensor> = {}
       const keep = rate.mul(-weightDecay).add(1)
-      for (const [name, group] of byShape(parts.hidden)) {
+      for (const [name, group] of byShape(own.matrices)) {
         const g = stack(group.map(([path]) => gradientOf.get(path)!))
         const sum = state.momentum[name]!.mul(momentum).add(g)
-        sums[name] = sum
         const direction = nesterov ? sum.mul(momentum).add(g) : sum
-        const step = orthogonal(direction, iterations).mul(rate.mul(scaleOf(group[0]![1].sizes)))
+        const step = orthogonal(direction, iterations).mul(rate.mul(scaleOf(group[0]![1])))
         group.forEach(([path, leaf], i) => {
-          const kept = weightDecay !== 0 && decays(path, leaf) ? leaf.mul(keep) : leaf
-          updated.set(path, kept.sub(step.slice(0, i, i + 1).reshape(leaf.shape)))
+          const kept = weightDecay > 0 && decays(path, leaf) ? leaf.mul(keep) : leaf
+          updated.set(path, kept.sub(unstack(step, i, leaf)))
         })
+        sums[name] = sum
       }
       const next = mapTree(params, (_, path) => updated.get(path)!) as typeof params
       return { params: next, state: { momentum: sums, others: others.state } }

@@ -1,7 +1,7 @@
 /** A training run as a JSON file: what is trained, on what, and how. Paths are relative to the file. */
 import * as z from 'zod'
-import { optimizerSchema } from '../optimizers/index.ts'
-import { scheduleSchema } from '../schedules.ts'
+import { makeOptimizer } from '../optimizers/index.ts'
+import { makeSchedule, type Schedule, schedules } from '../schedules.ts'
 
 const positive = z.int().positive()
 
@@ -56,9 +56,11 @@ export const recipeSchema = z.strictObject({
   batch: positive.describe('Rows of a batch'),
   accumulate: positive.default(1).describe('Batches of a step'),
   steps: positive,
-  optimizer: optimizerSchema,
-  rate: z.number().positive().describe('Highest learning rate'),
-  schedule: scheduleSchema,
+  optimizer: z.looseObject({ kind: z.string() }).describe('Kind, rate and options of an optimizer'),
+  schedule: z
+    .looseObject({ kind: z.string() })
+    .default({ kind: 'constant' })
+    .describe('Of the learning rate'),
   clip: z.number().positive().optional().describe('Largest norm of the gradient'),
   seed: z.int().nonnegative().default(1),
   measure: z.strictObject({
@@ -76,6 +78,14 @@ export const recipeSchema = z.strictObject({
 })
 
 export type Recipe = z.output<typeof recipeSchema>
+
+/** The optimizer of a recipe, and the learning rate of each step. */
+export function learning({ optimizer: given, schedule, steps }: Recipe) {
+  const { optimizer, rate } = makeOptimizer(given)
+  const takesSteps = 'steps' in (schedules[schedule.kind as keyof typeof schedules]?.options.shape ?? {})
+  const factor: Schedule = makeSchedule({ ...schedule, ...(takesSteps && { steps }) })
+  return { optimizer, rate: (step: number) => rate * factor(step) }
+}
 
 /** Reads a recipe; unknown keys and impossible values are errors that name them. */
 export function parseRecipe(json: unknown, source: string): Recipe {

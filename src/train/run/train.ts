@@ -16,11 +16,9 @@ import { tokenizeCorpus } from '../data/tokenize.ts'
 import type { Rows } from '../data/types.ts'
 import { initialize } from '../initialize.ts'
 import { nextToken, type TokenBatch } from '../objectives/index.ts'
-import { makeOptimizer } from '../optimizers/index.ts'
-import { schedule } from '../schedules.ts'
 import { stackBlocks } from '../stack.ts'
 import { Trainer, wholly } from '../trainer.ts'
-import type { Recipe } from './recipe.ts'
+import { learning, type Recipe } from './recipe.ts'
 import { type Measurement, type RunOptions, type RunResult, run } from './run.ts'
 
 export interface TrainOptions
@@ -69,14 +67,12 @@ export async function train(options: TrainOptions): Promise<Trained> {
     length,
     seed: recipe.data.seed,
   })
-  const rateOf = schedule(recipe.schedule)
   using trainer = new Trainer({
     engine,
     model: wholly(model.params),
     objective: nextToken(model.spec),
     batches,
-    optimizer: makeOptimizer(recipe.optimizer),
-    rate: (step) => recipe.rate * rateOf(step, steps),
+    ...learning(recipe),
     accumulate,
     clip: recipe.clip,
     seed: recipe.seed,
