@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url'
 
 /** From the lowest up. Folders of one layer do not import each other; files in src/ itself are above all. */
 const layers = [
+  ['method', 'plot'],
   ['array'],
   ['onnx'],
   ['text', 'store'],
@@ -16,6 +17,7 @@ const layers = [
   ['steer', 'compress', 'memory', 'embed', 'data', 'eval'],
   ['agent', 'modal'],
   ['serve'],
+  ['experiments', 'registry'],
   ['cli', 'studio'],
 ]
 /** Packages that one folder alone may import. */

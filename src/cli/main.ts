@@ -10,7 +10,9 @@ import exportModel from './export.ts'
 import { addFlags, readFlags } from './flags.ts'
 import generate from './generate.ts'
 import inspect from './inspect.ts'
+import methods from './methods.ts'
 import pull from './pull.ts'
+import reproduce from './reproduce.ts'
 import score from './score.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
 import train from './train.ts'
@@ -25,6 +27,8 @@ const verbs: readonly Verb[] = [
   convert,
   exportModel,
   train,
+  methods,
+  reproduce,
   doctor,
   bench,
 ]

@@ -1,0 +1,167 @@
+/** Small language models for experiments: one corpus, one shape, one budget, so that arms differ in one thing. */
+import { fileURLToPath } from 'node:url'
+import { familyOf } from '../model/families/index.ts'
+import type { DecoderParams, DecoderSpec } from '../model/index.ts'
+import { loadTokenizer, type Tokenizer } from '../text/index.ts'
+import { coveringBatches, PackedBatches } from '../train/data/packed.ts'
+import { openText } from '../train/data/text.ts'
+import { tokenizeCorpus } from '../train/data/tokenize.ts'
+import {
+  type Batches,
+  initialize,
+  makeOptimizer,
+  makeSchedule,
+  nextToken,
+  type Objective,
+  type OptimizerRecipe,
+  type TokenBatch,
+  Trainer,
+  wholly,
+} from '../train/index.ts'
+import type { ExperimentContext } from './experiment.ts'
+
+/** A file of this repository. */
+export const ownFile = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+
+export interface Corpus {
+  readonly tokenizer: Tokenizer
+  readonly learned: Int32Array | Uint16Array
+  readonly heldOut: Int32Array | Uint16Array
+  /** Of the documents held out. */
+  readonly bytesPerToken: number
+}
+
+export const storyFiles = [
+  'data/tinystories-val-part/tinystories_dedup.txt.gz',
+  'text/tinystories_new/tinystories_mines.txt.gz',
+] as const
+
+/** TinyStories under a tokenizer (the starter's of 1024 tokens); the last 2 % of each file are held out. */
+export async function stories(
+  { data, note }: Pick<ExperimentContext, 'data' | 'note'>,
+  tokenizer: Tokenizer = loadTokenizer(ownFile('models/starter')),
+  files: readonly string[] = storyFiles,
+): Promise<Corpus> {
+  const parts = { learned: [] as string[], heldOut: [] as string[] }
+  for (const file of files) {
+    note(`reading ${file} ...`)
+    const rows = await openText(data(file))
+    const border = rows.length - Math.ceil(rows.length * 0.02)
+    for (let i = 0; i < rows.length; i++)
+      parts[i < border ? 'learned' : 'heldOut'].push(((await rows.at(i)) as { text: string }).text)
+  }
+  const encode = async (texts: readonly string[]) =>
+    (await tokenizeCorpus({ length: texts.length, at: (i) => texts[i] }, tokenizer, { endOfText: null }))
+      .tokens
+  const heldOut = await encode(parts.heldOut)
+  const bytes = parts.heldOut.reduce((sum, text) => sum + Buffer.byteLength(text), 0)
+  return { tokenizer, learned: await encode(parts.learned), heldOut, bytesPerToken: bytes / heldOut.length }
+}
+
+/** config.json of a Llama of about 0.9M parameters, with a vocabulary of its corpus. */
+export const smallConfig = (vocabulary: number, changes: Readonly<Record<string, unknown>> = {}) => ({
+  model_type: 'llama',
+  vocab_size: vocabulary,
+  hidden_size: 128,
+  intermediate_size: 344,
+  num_hidden_layers: 4,
+  num_attention_heads: 4,
+  num_key_value_heads: 4,
+  max_position_embeddings: 512,
+  rms_norm_eps: 1e-5,
+  rope_theta: 10000,
+  hidden_act: 'silu',
+  tie_word_embeddings: true,
+  ...changes,
+})
+
+export const describeConfig = (config: Readonly<Record<string, unknown>>) =>
+  familyOf('safetensors', String(config.model_type)).describe(config, () => true)
+
+export interface SmallOptions {
+  readonly corpus: Corpus
+  readonly seed: number
+  readonly steps: number
+  readonly config?: Readonly<Record<string, unknown>>
+  /** Begin here instead of at random. */
+  readonly params?: DecoderParams
+  readonly batch?: number
+  readonly length?: number
+  readonly optimizer?: OptimizerRecipe
+  readonly objective?: (spec: DecoderSpec) => Objective<DecoderParams, TokenBatch>
+  readonly batches?: Batches<TokenBatch>
+  /** Held-out loss of next-token prediction after these steps too. */
+  readonly measureAt?: readonly number[]
+}
+
+export interface SmallRun {
+  readonly spec: DecoderSpec
+  readonly params: DecoderParams
+  /** Nats a token on the held-out stories, by plain next-token prediction. */
+  readonly heldOutLoss: number
+  /** The same on the way. */
+  readonly curve: readonly { readonly step: number; readonly loss: number }[]
+  readonly seconds: number
+}
+
+/** Trains one small model: Muon, warm-up, stable, decay over the last fifth. The seed sets weights and order. */
+export async function trainSmall(context: ExperimentContext, options: SmallOptions): Promise<SmallRun> {
+  const { corpus, seed, steps, batch = 16, length = 128, measureAt = [] } = options
+  const { spec, names } = describeConfig(options.config ?? smallConfig(corpus.tokenizer.vocabSize))
+  const { optimizer, rate } = makeOptimizer(
+    options.optimizer ?? { kind: 'muon', rate: 0.01, weightDecay: 0.1 },
+  )
+  const factor = makeSchedule({
+    kind: 'wsd',
+    warmup: Math.ceil(steps / 20),
+    decay: Math.ceil(steps / 5),
+    steps,
+    shape: '1-sqrt',
+  })
+  using trainer = new Trainer({
+    engine: context.engine,
+    model: wholly(options.params ?? initialize(spec, { seed, tied: names.head === undefined })),
+    objective: (options.objective ?? nextToken)(spec),
+    batches:
+      options.batches ?? new PackedBatches({ sources: [{ tokens: corpus.learned }], batch, length, seed }),
+    optimizer,
+    rate: (step) => rate * factor(step),
+    clip: 1,
+    seed,
+  })
+  const curve: { step: number; loss: number }[] = []
+  const began = performance.now()
+  let measuring = 0
+  for (let step = 1; step <= steps; step++) {
+    context.signal?.throwIfAborted()
+    await trainer.next()
+    if (!measureAt.includes(step) || step === steps) continue
+    const start = performance.now()
+    curve.push({ step, loss: await heldOutLoss(context, spec, trainer.params, corpus) })
+    measuring += performance.now() - start
+  }
+  const seconds = (performance.now() - began - measuring) / 1000
+  const params = trainer.params
+  const loss = await heldOutLoss(context, spec, params, corpus)
+  return { spec, params, heldOutLoss: loss, curve: [...curve, { step: steps, loss }], seconds }
+}
+
+/** Nats a token of next-token prediction on the held-out documents, in windows of 128 tokens. */
+export async function heldOutLoss(
+  { engine }: Pick<ExperimentContext, 'engine'>,
+  spec: DecoderSpec,
+  params: DecoderParams,
+  corpus: Corpus,
+  objective: Objective<DecoderParams, TokenBatch> = nextToken(spec),
+): Promise<number> {
+  const covering = coveringBatches(corpus.heldOut, { batch: 16, length: 128 })
+  using measuring = new Trainer({
+    engine,
+    model: wholly(params),
+    objective,
+    batches: covering,
+    optimizer: makeOptimizer({ kind: 'sgd', rate: 0 }).optimizer,
+    rate: () => 0,
+  })
+  return (await measuring.measure(covering, Math.min(covering.count, 30))).loss
+}

@@ -1,0 +1,7 @@
+// Written by scripts/generate-methods.mjs; do not edit.
+import type { Method } from '../method/index.ts'
+
+/** Every method, opened when it is asked for. */
+export const methodFiles: Readonly<Record<string, () => Promise<Method>>> = {
+  meap: async () => (await import('../train/objectives/meap.ts')).default as Method,
+}
