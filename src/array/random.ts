@@ -11,7 +11,8 @@
  * await step(x, random.key(random.fold(seed, stepsTaken)))
  */
 import { type Dim, type Shape, sizeOf } from './dim.ts'
-import { ShapeError } from './op.ts'
+import { fused } from './fused.ts'
+import { ShapeError, type Value } from './op.ts'
 import { iota, type Operand, scalar, Tensor, tensor } from './tensor.ts'
 
 const two32 = 2 ** 32
@@ -46,8 +47,8 @@ export function fold(seed: Operand, purpose: Operand): number | Tensor {
   }
   const [from, to] = [keyOf(seed), keyOf(purpose)]
   const high = from.div(two32).mod(2 ** 16)
-  const word = mixTraced(from.mod(two32).add(high).mod(two32))
-  return mixTraced(word.add(mixTraced(to.add(purposeOffset).mod(two32))).mod(two32))
+  const word = mixWords(from.mod(two32).add(high).mod(two32))
+  return mixWords(word.add(mixWords(to.add(purposeOffset).mod(two32))).mod(two32))
 }
 
 /** A seed as an argument of a program: an i64 scalar. */
@@ -91,16 +92,38 @@ export function gaussian(seed: number): () => number {
   }
 }
 
-function mixTraced(word: Tensor): Tensor {
-  let x = word
-  for (const [shift, factor] of rounds)
-    x = x
-      .bitXor(x.div(2 ** shift))
-      .mul(factor)
-      .add(0x9e3779b9)
-      .mod(two32)
-  return x.bitXor(x.div(2 ** 16))
-}
+/** ONNX's number for the type uint32. */
+const uint32 = 12
+
+/**
+ * `mix` of an i64 array of words, any shape. Divisions and remainders in 64 bits are slow; ONNX Runtime's CPU
+ * provider has what it takes in 32 bits without a sign, where a product wraps around by itself.
+ */
+const mixCall = fused<object>({
+  name: 'mixWords',
+  body([word]) {
+    let x = word!
+    for (const [shift, factor] of rounds)
+      x = x
+        .bitXor(x.div(2 ** shift))
+        .mul(factor)
+        .add(0x9e3779b9)
+        .mod(two32)
+    return [x.bitXor(x.div(2 ** 16))]
+  },
+  onnx(e, [word]) {
+    if (e.provider !== 'cpu') return undefined
+    const number = (value: number) => e.node('Cast', [e.scalar(value, 'i64')], { to: uint32 })
+    const scrambled = (x: Value, shift: number) =>
+      e.node('BitwiseXor', [x, e.node('BitShift', [x, number(shift)], { direction: 'RIGHT' })])
+    let x = e.node('Cast', [word!], { to: uint32 })
+    for (const [shift, factor] of rounds)
+      x = e.node('Add', [e.node('Mul', [scrambled(x, shift), number(factor)]), number(0x9e3779b9)])
+    return [e.node('Cast', [scrambled(x, 16)], { to: { dtype: 'i64' } })]
+  },
+})
+/** The hash of words in [0, 2^32), i64 of any shape: what all numbers here are made of. */
+export const mixWords = (word: Tensor): Tensor => mixCall([word], {})[0]!
 
 /**
  * Uniform numbers in [0, 1) inside a graph, multiples of 2^-24. `seed` is a key (an input, to draw anew in each run)
@@ -108,9 +131,9 @@ function mixTraced(word: Tensor): Tensor {
  */
 export function uniform(seed: Operand, shape: Shape): Tensor {
   const size: Dim = sizeOf(shape)
-  const start = mixTraced(keyOf(seed).mod(two32))
-  const base = mixTraced(start.add(seedOffset).mod(two32))
-  const words = mixTraced(base.add(mixTraced(iota(size, 'i64').mod(two32))).mod(two32))
+  const start = mixWords(keyOf(seed).mod(two32))
+  const base = mixWords(start.add(seedOffset).mod(two32))
+  const words = mixWords(base.add(mixWords(iota(size, 'i64').mod(two32))).mod(two32))
   return words
     .div(2 ** 8)
     .cast('f32')
