@@ -16,7 +16,12 @@ import { type Choices, chooseDecays, decayOptions, type Optimizer } from '../opt
 import { byShape, type Entries, stack, unstack } from '../stacked.ts'
 
 export const adafactorSchema = z.strictObject({
-  beta1: z.number().positive().lt(1).optional().describe('Decay of a mean of updates; none by default'),
+  beta1: z
+    .number()
+    .positive()
+    .lt(1)
+    .optional()
+    .describe('Decay of a mean of steps, with their rates; off by default'),
   decayRate: z.number().negative().default(-0.8).describe('Second moments are kept by 1 - step^decayRate'),
   clip: z.number().positive().default(1).describe('Largest root mean square of an update'),
   epsilon1: z.number().positive().default(1e-30).describe('Added to squares of gradients'),
