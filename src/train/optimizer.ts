@@ -34,6 +34,6 @@ export interface Choices {
   readonly decays?: Choose
 }
 
-/** The parameters that decay under these options: none where there is no decay. */
+/** The parameters that decay under these options, if `weightDecay` is above 0. */
 export const chooseDecays = (options: { readonly decays: 'matrices' | 'all' }, choices: Choices): Choose =>
   choices.decays ?? (options.decays === 'all' ? () => true : decays)

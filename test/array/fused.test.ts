@@ -11,6 +11,7 @@ import {
   isFloat,
   layerNorm,
   logSoftmax,
+  random,
   rmsNorm,
   silu,
   softmax,
@@ -231,6 +232,23 @@ const cases: Readonly<Record<string, readonly FusedCase[]>> = {
     },
     { title: 'tails', call: (x) => silu(x!), inputs: () => [tensor([-100, -20, 0, 20, 100])] },
   ],
+  mixWords: [
+    {
+      title: 'rows',
+      call: (x) => random.mixWords(x!),
+      inputs: (n) => [integers([n, 5], 'i64', 0, 2 ** 32)],
+      axes: batch,
+      sizes: [300, 1, 0],
+      operators: ['BitShift'],
+      tolerance: 0,
+    },
+    {
+      title: 'the ends',
+      call: (x) => random.mixWords(x!),
+      inputs: () => [tensor([0, 1, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1], [5], 'i64')],
+      tolerance: 0,
+    },
+  ],
   quantizedMatmul: [
     {
       title: '4 bits as inputs',
@@ -294,6 +312,9 @@ describe.each(Object.keys(cases))('%s', (name) => {
       const ops = lower(graph, { name, provider: 'cpu' }).model.nodes.map(({ op }) => op)
       for (const operator of operators) expect(ops).toContain(operator)
     })
+
+    // Integers have no gradient.
+    if (!first.some(({ dtype }) => isFloat(dtype))) return
 
     test('the gradient is that of the body', async () => {
       for (const given of argLists) {

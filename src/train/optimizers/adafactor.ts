@@ -16,7 +16,12 @@ import { type Choices, chooseDecays, decayOptions, type Optimizer } from '../opt
 import { byShape, type Entries, stack, unstack } from '../stacked.ts'
 
 export const adafactorSchema = z.strictObject({
-  beta1: z.number().positive().lt(1).optional().describe('Decay of a mean of updates; none by default'),
+  beta1: z
+    .number()
+    .positive()
+    .lt(1)
+    .optional()
+    .describe('Decay of a mean of steps, with their rates; off by default'),
   decayRate: z.number().negative().default(-0.8).describe('Second moments are kept by 1 - step^decayRate'),
   clip: z.number().positive().default(1).describe('Largest root mean square of an update'),
   epsilon1: z.number().positive().default(1e-30).describe('Added to squares of gradients'),
@@ -28,7 +33,7 @@ export const adafactorSchema = z.strictObject({
 })
 export type AdafactorOptions = z.input<typeof adafactorSchema>
 
-/** The moments of a matrix, under its path, or of all vectors of one shape, stacked. */
+/** The moments of a large parameter, `alone.PATH`, or of all small ones of one shape, `stacked.64x256`. */
 interface Moments {
   /** [count, ..., rows] and [count, ..., columns] of arrays with two axes or more. */
   readonly row?: Tensor
@@ -44,14 +49,21 @@ export interface AdafactorState {
   readonly moments: Readonly<Record<string, Moments>>
 }
 
-/** Matrices alone, because they are large; vectors of one shape together. */
+/** Parameters of this many elements are updated alone: what Adafactor saves is memory, and stacking copies. */
+const largeSize = 2 ** 18
+
+/** Small parameters of one shape together, because each update is some forty nodes. */
 function groupsOf(tree: unknown): [name: string, group: Entries][] {
   const entries = leaves(tree)
+  const isLarge = (leaf: Tensor): boolean => leaf.sizes.reduce((a, b) => a * b, 1) >= largeSize
   return [
     ...entries
-      .filter(([, leaf]) => leaf.rank > 1)
-      .map(([path, leaf]): [string, Entries] => [path, [[path, leaf]]]),
-    ...byShape(entries.filter(([, leaf]) => leaf.rank < 2)),
+      .filter(([, leaf]) => isLarge(leaf))
+      .map(([path, leaf]): [string, Entries] => [`alone.${path}`, [[path, leaf]]]),
+    ...[...byShape(entries.filter(([, leaf]) => !isLarge(leaf)))].map(([shape, group]): [string, Entries] => [
+      `stacked.${shape}`,
+      group,
+    ]),
   ]
 }
 

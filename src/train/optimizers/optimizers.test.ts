@@ -8,7 +8,15 @@ import { llama } from '../../model/families/llama.ts'
 import { Engine, nodeRuntime } from '../../onnx/index.ts'
 import { initialize } from '../initialize.ts'
 import { makeStep, trainingStep } from '../step.ts'
-import { makeOptimizer, muon, type OptimizerKind, type OptimizerRecipe, optimizers } from './index.ts'
+import {
+  type AdafactorOptions,
+  adafactor,
+  makeOptimizer,
+  muon,
+  type OptimizerKind,
+  type OptimizerRecipe,
+  optimizers,
+} from './index.ts'
 
 const engine = new Engine(nodeRuntime({ threads: 1 }))
 afterAll(() => engine.dispose())
@@ -152,6 +160,40 @@ describe('in a training step, where the state is written in place', () => {
   })
 })
 
+describe('adafactor', () => {
+  const first = async (options: AdafactorOptions, params: Params, grads: Params): Promise<Params> => {
+    const optimizer = adafactor(options)
+    const update = optimizer.update(params, grads, optimizer.init(params), rateOf(0.01))
+    return (await engine.compute(update)).params
+  }
+
+  it('moves each element by the rate where squares are a product, in matrices small and large', async () => {
+    // Columns beyond the first of a large matrix repeat it, so that the sums stay short.
+    for (const [rows, columns] of [
+      [3, 2],
+      [512, 512],
+    ] as const) {
+      const size = rows * columns
+      const product = (i: number) => (1 + (Math.floor(i / columns) % 5)) * (((i % columns) % 3) - 1.5)
+      const grads = {
+        w: tensor(
+          Float32Array.from({ length: size }, (_, i) => product(i)),
+          [rows, columns],
+        ),
+      }
+      const { w } = await first({}, { w: zeros([rows, columns]) }, grads)
+      const wrong = [...w!.data].filter((v, i) => Math.abs(Number(v) + 0.01 * Math.sign(product(i))) > 1e-8)
+      expect(wrong).toEqual([])
+    }
+  })
+
+  it('takes small parameters for no smaller than epsilon2', async () => {
+    const { b } = await first({ scaleParameter: true }, { b: tensor([1e-5, -1e-5]) }, { b: tensor([3, 4]) })
+    // rate * 0.001 each; the squares of a first step are the gradient's own.
+    expect([...b!.data].map((v, i) => Math.abs(Number(v) - (i ? -2e-5 : 0)) < 1e-11)).toEqual([true, true])
+  })
+})
+
 describe('muon', () => {
   it('takes a choice of hidden matrices, and refuses what is none', () => {
     const params = treeAt('params')
@@ -162,5 +204,19 @@ describe('muon', () => {
     expect(() => muon({}, { hidden: () => true }).init(params)).toThrow(
       "muon: 'blocks.0.ln1.weight' is f32[4]; only matrices",
     )
+  })
+
+  it('lets a program choose what decays', async () => {
+    const optimizer = muon({ weightDecay: 0.5 }, { decays: (path) => /blocks.0.*(up|ln1)/.test(path) })
+    const params = treeAt('params')
+    const none = mapTree(params, (leaf) => zeros(leaf.sizes)) as Params
+    const { params: next } = await engine.compute(
+      optimizer.update(params, none, optimizer.init(params), rateOf(0.5)),
+    )
+    for (const path of paths) {
+      const factor = path === 'blocks.0.mlp.up.weight' || path === 'blocks.0.ln1.weight' ? 0.75 : 1
+      const before = params[path]!.data as Float32Array
+      expect(next[path]!.data, path).toEqual(before.map((v) => v * factor))
+    }
   })
 })
