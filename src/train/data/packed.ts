@@ -66,10 +66,14 @@ export class PackedBatches {
   }
 
   #makeBlock(block: number): Row[] {
-    const rows = this.#shares.flatMap((share, source) =>
-      Array.from({ length: share }, (_, i): Row => ({ source, window: block * share + i })),
+    const shares = this.#shares
+    const order = shuffled(
+      shares.flatMap((share, source) => new Array<number>(share).fill(source)),
+      random.fold(random.fold(this.#options.seed, 0x626c6b), block),
     )
-    return shuffled(rows, random.fold(random.fold(this.#options.seed, 0x626c6b), block))
+    // Each source in its own order, so that none of its windows comes again before all have come.
+    const next = shares.map((share) => block * share)
+    return order.map((source) => ({ source, window: next[source]!++ }))
   }
 }
 
