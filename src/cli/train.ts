@@ -29,7 +29,7 @@ export default verb({
     device: { value: 'NAME' },
   },
   notes: `The folder gets state.safetensors (all that --resume needs; a run that is killed and resumed ends with the same
-bits), metrics.jsonl and events for TensorBoard, best/ and last/ (models in Hugging Face layout) and kept/ (weights of
+bits), metrics.jsonl and events for TensorBoard, loss.svg, best/ and last/ (models in Hugging Face layout) and kept/ (weights of
 the steps that the recipe names). Ctrl-C saves the state and ends.`,
   async run({ recipe: path, out, resume, steps, device, threads, json }) {
     const recipe = parseRecipe(readJson(path), path)
@@ -62,9 +62,9 @@ the steps that the recipe names). Ctrl-C saves the state and ends.`,
       return { trained, code: exitCode(signal) }
     })
     const { trained, code } = result
-    const { progress, end, model } = trained
+    const { progress, end, model, curve } = trained
     if (json) {
-      printJson({ end, model, folder, parameters: trained.parameters, ...progress })
+      printJson({ end, model, curve, folder, parameters: trained.parameters, ...progress })
       return code
     }
     if (end === 'interrupted') {
@@ -83,6 +83,7 @@ the steps that the recipe names). Ctrl-C saves the state and ends.`,
           ? [['best', `step ${progress.best.step}, ${progress.best.loss.toFixed(4)} nats`]]
           : []),
         ['model', model ?? '-'],
+        ...(curve ? [['curve', curve]] : []),
       ]),
     )
     return code

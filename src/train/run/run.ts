@@ -2,6 +2,7 @@
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { StepReport, Trainer } from '../trainer.ts'
+import { drawLosses } from './curve.ts'
 import { MetricsLog } from './metricsLog.ts'
 import { loadState, type Progress, saveState } from './state.ts'
 
@@ -12,6 +13,8 @@ export interface Measurement {
 }
 
 export interface RunOptions {
+  /** Of the run, for people. */
+  readonly name: string
   /** The run's folder: its state, its metrics and what `write` puts there. */
   readonly folder: string
   readonly steps: number
@@ -45,6 +48,8 @@ export interface RunResult {
   readonly end: 'done' | 'no longer better' | 'interrupted'
   /** The folder of the best weights, or of the last where nothing was measured. */
   readonly model: string | undefined
+  /** The file with the curve of its losses. */
+  readonly curve: string | undefined
 }
 
 export const stateFile = 'state.safetensors'
@@ -100,7 +105,7 @@ export async function run<P, F, M, B, S>(
   while (progress.step < steps && !exhausted()) {
     if (signal?.aborted) {
       save()
-      return { progress, end: 'interrupted', model: undefined }
+      return { progress, end: 'interrupted', model: undefined, curve: drawLosses(folder, options.name) }
     }
     const began = performance.now()
     const report = await trainer.next()
@@ -126,6 +131,7 @@ export async function run<P, F, M, B, S>(
     progress,
     end: exhausted() ? 'no longer better' : 'done',
     model: measure ? best : last,
+    curve: drawLosses(folder, options.name),
   }
 }
 

@@ -84,6 +84,7 @@ export async function train(options: TrainOptions): Promise<Trained> {
   onNote(`${parameters} parameters, ${steps} steps of ${accumulate * batch} x ${length} tokens`)
   const result = await run(trainer, {
     ...options,
+    name: recipe.name,
     steps,
     recipe: JSON.stringify(recipe),
     saveEvery: recipe.saveEvery,
