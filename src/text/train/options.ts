@@ -32,11 +32,12 @@ export function checkSpecialTokens(options: {
   readonly specialTokens: readonly string[]
   readonly begin?: string | undefined
   readonly end?: string | undefined
+  readonly unknown?: string
 }): void {
-  const { specialTokens, begin, end } = options
+  const { specialTokens, begin, end, unknown } = options
   const twice = specialTokens.find((token, i) => specialTokens.indexOf(token) !== i)
   if (twice !== undefined) throw new RangeError(`specialTokens has ${JSON.stringify(twice)} twice`)
-  for (const [name, token] of Object.entries({ begin, end }))
+  for (const [name, token] of Object.entries({ begin, end, unknown }))
     if (token !== undefined && !specialTokens.includes(token))
       throw new RangeError(`${name} ${JSON.stringify(token)} is not one of specialTokens`)
 }
