@@ -13,9 +13,21 @@ import inspect from './inspect.ts'
 import pull from './pull.ts'
 import score from './score.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
+import tokenizer from './tokenizer.ts'
 import { UsageError, type Verb } from './verb.ts'
 
-const verbs: readonly Verb[] = [generate, chat, score, inspect, pull, convert, exportModel, doctor, bench]
+const verbs: readonly Verb[] = [
+  generate,
+  chat,
+  score,
+  inspect,
+  pull,
+  convert,
+  exportModel,
+  tokenizer,
+  doctor,
+  bench,
+]
 
 const { version, description } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),

@@ -24,7 +24,7 @@ import { type AsyncTexts, overWords, type Texts } from './wordCounts.ts'
 export const bpeTrainingSchema = trainingSchema.extend({
   specialTokens: trainingSchema.shape.specialTokens.default(['<|endoftext|>']),
   minFrequency: z.int().positive().default(2).describe('Pairs that occur less often are not merged'),
-  maxTokenLength: z.int().min(2).optional().describe('Longest token, in bytes'),
+  maxTokenLength: z.int().min(2).optional().describe('Longest token: bytes in bpe, characters in wordpiece'),
   pattern: z
     .string()
     .min(1)

@@ -145,11 +145,11 @@ describe('a unigram tokenizer', () => {
   test.each([
     {},
     { digits: true },
-    { byteFallback: false },
+    { fallback: 'unknown' as const },
     { pattern: '[^ ]+|.', limitAlphabet: 60 },
     { begin: '<s>', end: '</s>' },
   ])('gives every text back: %j', (options) => {
-    const corpus = options.byteFallback === false ? [...texts, ...awkward] : texts
+    const corpus = options.fallback === 'unknown' ? [...texts, ...awkward] : texts
     const json = trainUnigram(corpus, { vocabSize: 800, ...options })
     expect(vocabulary(json).length).toBeLessThanOrEqual(800)
     const tokenizer = load(json)
@@ -177,7 +177,7 @@ describe('a unigram tokenizer', () => {
   })
 
   test('keeps every character, and has no token across digits where it is told to', () => {
-    const json = trainUnigram(texts, { vocabSize: 800, byteFallback: false, digits: true })
+    const json = trainUnigram(texts, { vocabSize: 800, fallback: 'unknown', digits: true })
     const tokens = new Set(vocabulary(json).map(([token]) => token))
     const chars = new Set(texts.join('').replaceAll('<|endoftext|>', '').replaceAll(' ', '▁'))
     for (const char of chars) expect(tokens.has(char) || '<|>'.includes(char), char).toBe(true)

@@ -23,18 +23,22 @@ import { type AsyncTexts, overWords, type Texts, type WordCounts } from './wordC
 
 export const unigramTrainingSchema = trainingSchema.extend({
   specialTokens: trainingSchema.shape.specialTokens.default(['<unk>', '<s>', '</s>']),
-  unknown: z.string().min(1).default('<unk>').describe('Special token for characters that are not known'),
-  byteFallback: z
-    .boolean()
-    .default(true)
-    .describe('Characters that are not known become bytes, in 256 tokens'),
+  unknown: z.string().min(1).default('<unk>').describe('Special token for what cannot be expressed'),
+  fallback: z
+    .enum(['bytes', 'unknown'])
+    .default('bytes')
+    .describe('What characters outside of the alphabet become: bytes, in 256 tokens, or the unknown token'),
   prefixSpace: z.boolean().default(false).describe('A text begins with a space, as in SentencePiece'),
   pattern: z
     .string()
     .min(1)
     .default("'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+")
     .describe("Regular expression (Oniguruma) of the words; GPT-2's by default"),
-  limitAlphabet: z.int().positive().optional().describe('Most characters; others are unknown'),
+  limitAlphabet: z
+    .int()
+    .positive()
+    .optional()
+    .describe('Most characters of the alphabet; others are unknown'),
   maxPieceLength: z.int().min(2).default(16).describe('Longest piece, in characters'),
   seedSize: z.int().positive().default(1_000_000).describe('Pieces to begin with'),
   shrinkingFactor: z
@@ -64,7 +68,8 @@ export function trainUnigram(
   { onProgress, ...given }: UnigramTrainingOptions & TrainingHooks = {},
 ): TokenizerJson | Promise<TokenizerJson> {
   const options = unigramTrainingSchema.parse(given)
-  const { specialTokens, begin, end, byteFallback, unknown, vocabSize } = options
+  const { specialTokens, begin, end, unknown, vocabSize } = options
+  const byteFallback = options.fallback === 'bytes'
   checkSpecialTokens(options)
   const preTokenizer = splitting(options)
   return overWords(texts, { specialTokens, normalizer: null, preTokenizer }, (counts) => {
@@ -114,7 +119,7 @@ function splitting(options: Options): SectionJson {
 }
 
 function decoding(options: Options): SectionJson {
-  if (!options.byteFallback)
+  if (options.fallback !== 'bytes')
     return { type: 'Metaspace', replacement: space, prepend_scheme: scheme(options), split: false }
   const steps: SectionJson[] = [
     { type: 'Replace', pattern: { String: space }, content: ' ' },

@@ -17,10 +17,14 @@ import { type AsyncTexts, overWords, type Texts } from './wordCounts.ts'
 
 export const wordPieceTrainingSchema = trainingSchema.extend({
   specialTokens: trainingSchema.shape.specialTokens.default(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']),
-  unknown: z.string().min(1).default('[UNK]').describe('Special token for words that cannot be expressed'),
+  unknown: z.string().min(1).default('[UNK]').describe('Special token for what cannot be expressed'),
   minFrequency: z.int().positive().default(2).describe('Pairs that occur less often are not merged'),
-  maxTokenLength: z.int().min(2).optional().describe('Longest token, in characters'),
-  limitAlphabet: z.int().positive().default(1000).describe('Most characters; words with others are unknown'),
+  maxTokenLength: z.int().min(2).optional().describe('Longest token: bytes in bpe, characters in wordpiece'),
+  limitAlphabet: z
+    .int()
+    .positive()
+    .default(1000)
+    .describe('Most characters of the alphabet; others are unknown'),
   lowercase: z.boolean().default(false).describe('Lower case, without accents'),
 })
 export type WordPieceTrainingOptions = z.input<typeof wordPieceTrainingSchema>
