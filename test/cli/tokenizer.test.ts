@@ -1,8 +1,9 @@
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, describe, expect, it } from 'vitest'
+import { corpus } from '../../src/cli/tokenizer/corpus.ts'
 import { loadTokenizer, trainBpe, trainUnigram, trainWordPiece } from '../../src/text/index.ts'
 import { glossa, json } from './glossa.ts'
 
@@ -17,6 +18,7 @@ const documents = texts.filter((text) => !text.includes('<|endoftext|>'))
 const [first, second] = [documents.slice(0, 9), documents.slice(9)]
 writeFileSync(at('first.txt'), first.join('\n<|endoftext|>\n'))
 writeFileSync(at('second.txt.gz'), gzipSync(`${second.join('\r\n<|endoftext|>\r\n')}\n<|endoftext|>\n`))
+writeFileSync(at('empty.txt'), '\n<|endoftext|>\n')
 writeFileSync(at('all.jsonl'), `${documents.map((story) => JSON.stringify({ story })).join('\n\n')}\n`)
 const files = ['--file', at('first.txt'), '--file', at('second.txt.gz')]
 const written = (name: string): unknown => JSON.parse(readFileSync(at(`${name}/tokenizer.json`), 'utf8'))
@@ -27,6 +29,47 @@ interface Trained {
   documents: number
   bytes: number
 }
+
+describe('a corpus', () => {
+  async function read(name: string, content: string | Buffer, field = 'text'): Promise<string[]> {
+    writeFileSync(at(name), content)
+    const found: string[] = []
+    for await (const text of corpus([at(name)], { field })) found.push(text)
+    return found
+  }
+
+  it('is cut at lines of the separator, and nowhere else', async () => {
+    const mark = '<|endoftext|>'
+    expect(await read('a.txt', `${mark}\none\n\ntwo\n${mark}\n${mark}\n  three\n`)).toEqual([
+      'one\n\ntwo',
+      '  three',
+    ])
+    expect(await read('b.txt', `one ${mark}\n${mark} two`)).toEqual([`one ${mark}\n${mark} two`])
+    expect(await read('c.txt', `one\r\n${mark}\r\ntwo\r\n${mark}`)).toEqual(['one', 'two'])
+    expect(await read('d.txt', '')).toEqual([])
+  })
+
+  it('comes in parts where documents are long, cut before spaces', async () => {
+    const long = `${'wörter 🙂 '.repeat(20)}\n\n`.repeat(30_000)
+    const parts = await read('long.txt.gz', gzipSync(`${long}\n<|endoftext|>\nend`))
+    expect(parts.at(-1)).toBe('end')
+    expect(parts.length).toBeGreaterThan(3)
+    expect(parts.slice(0, -1).join('').trimEnd()).toBe(long.trimEnd())
+    for (const part of parts.slice(1, -1)) expect(part).toMatch(/^\s/)
+  })
+
+  it('refuses files that it cannot read, by name', async () => {
+    await expect(read('x.json', '{}')).rejects.toThrow('x.json: the name must end in .txt')
+    await expect(read('x.jsonl', '{"text": "a"}\n{"story": "b"}')).rejects.toThrow(
+      'x.jsonl:2: has no text under "text": --field',
+    )
+    await expect(read('y.jsonl', '{"text": "a"')).rejects.toThrow('y.jsonl:1: not JSON')
+    await expect(read('x.txt.gz', gzipSync(documents.join()).subarray(0, 300))).rejects.toThrow(
+      'x.txt.gz: unexpected end of file',
+    )
+    await expect(read('y.txt', Buffer.from('caf\xe9', 'latin1'))).rejects.toThrow('y.txt: is not UTF-8')
+  })
+})
 
 describe('glossa tokenizer train', () => {
   it('trains each kind on documents, whatever file they are in', async () => {
@@ -75,23 +118,15 @@ describe('glossa tokenizer train', () => {
   it.each([
     [['train', '-o', 'x'], 2, '--file is missing: tokenizer train needs it'],
     [['train', '--file', 'no.txt', '-o', 'x'], 1, 'no.txt: there is no such file'],
-    [['train', '--file', 'package.json', '-o', 'x'], 1, 'package.json: the name must end in .txt'],
     [['train', ...files, '-o', 'x', '--lowercase'], 2, '--lowercase is for wordpiece, not for bpe'],
     [['train', ...files, '-o', 'x', '--vocab', '9'], 1, 'vocabSize 9 is too small'],
     [['train', ...files, '-o', 'models/starter'], 1, 'tokenizer.json: is there already'],
-    [['train', '--file', at('all.jsonl'), '-o', 'x'], 1, 'all.jsonl:1: has no text under "text": --field'],
-    [['train', '--file', at('cut.txt.gz'), '-o', 'x'], 1, 'cut.txt.gz: unexpected end of file'],
-    [['train', '--file', at('latin.txt'), '-o', 'x'], 1, 'latin.txt: is not UTF-8 text'],
     [['train', '--file', at('empty.txt'), '-o', 'x'], 1, 'empty.txt: no text'],
     [['compare', '-m', 'models/starter', '--text-file', at('first.txt'), '--digits'], 2, '--digits is for'],
     [['compare', '-m', 'models/starter', ...files], 2, '--file is not for tokenizer compare'],
     [['compare', '--text-file', at('first.txt')], 2, '--model is missing'],
     [['tran'], 2, 'must be train or compare'],
   ])('%j fails', async (args, status, message) => {
-    mkdirSync(folder, { recursive: true })
-    writeFileSync(at('cut.txt.gz'), gzipSync(documents.join('\n')).subarray(0, 300))
-    writeFileSync(at('latin.txt'), Buffer.from('caf\xe9', 'latin1'))
-    writeFileSync(at('empty.txt'), '\n<|endoftext|>\n')
     const { stdout, stderr, code } = await glossa('tokenizer', ...args)
     expect(stderr).toContain(message)
     expect([code, stdout]).toEqual([status, ''])

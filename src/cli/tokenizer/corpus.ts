@@ -3,7 +3,7 @@ import { createReadStream, statSync } from 'node:fs'
 import { createGunzip } from 'node:zlib'
 
 /** A line of this separates the documents of a text file. */
-const separator = /(?:^|\r?\n)<\|endoftext\|>\r?(?=\n|$)/
+const separator = '<|endoftext|>'
 /** Longer documents come in parts, of about so many characters. */
 const partLength = 1 << 20
 
@@ -63,36 +63,53 @@ async function* decoded(file: string, onRead: (bytes: number) => void): AsyncGen
 
 async function* documents(chunks: AsyncIterable<string>): AsyncGenerator<string> {
   let rest = ''
+  /** Nothing before this is a separator. */
+  let searched = 0
   for await (const chunk of chunks) {
-    // Only whole lines are looked at: the last one may go on.
-    const lineEnd = chunk.lastIndexOf('\n')
-    if (lineEnd < 0) {
-      rest += chunk
-      continue
+    rest += chunk
+    for (;;) {
+      const at = rest.indexOf(separator, searched)
+      const end = at + separator.length
+      // What comes next decides whether this is a line of its own.
+      if (at < 0 || end + 2 > rest.length) {
+        searched = Math.max(searched, at < 0 ? rest.length - separator.length : at)
+        break
+      }
+      if (isLine(rest, at, end)) {
+        yield* document(rest.slice(0, at))
+        rest = rest.slice(end)
+        searched = 0
+      } else searched = at + 1
     }
-    const parts = (rest + chunk.slice(0, lineEnd)).split(separator)
-    rest = parts.pop()! + chunk.slice(lineEnd)
-    for (const part of parts) if (clean(part) !== '') yield clean(part)
-    while (rest.length > 2 * partLength) {
-      const at = cut(rest)
-      if (at === undefined) break
+    for (let at = cut(rest, searched); at > 0; at = cut(rest, searched)) {
       yield rest.slice(0, at)
       rest = rest.slice(at)
+      searched -= at
     }
   }
-  for (const part of rest.split(separator)) if (clean(part) !== '') yield clean(part)
+  const last = rest.lastIndexOf(separator)
+  const isSeparator =
+    last >= 0 && /^\r?\n?$/.test(rest.slice(last + separator.length)) && beginsLine(rest, last)
+  yield* document(isSeparator ? rest.slice(0, last) : rest)
 }
 
-/** A document without the line ends that set it apart. */
-const clean = (text: string): string => text.replace(/^\r?\n/, '').replace(/\r?\n$/, '')
+const beginsLine = (text: string, at: number): boolean => at === 0 || text[at - 1] === '\n'
+const isLine = (text: string, at: number, end: number): boolean =>
+  beginsLine(text, at) && (text[end] === '\n' || text.startsWith('\r\n', end))
 
-/** Where a long text can be cut: before a line end after something else, where no word of GPT-2's goes on. */
-function cut(text: string): number | undefined {
-  const match = /\S(?=\r?\n)/g
+/** A document without the line ends that set it apart, unless nothing is left. */
+function* document(text: string): Generator<string> {
+  const clean = text.replace(/^\r?\n/, '').replace(/\r?\n$/, '')
+  if (clean !== '') yield clean
+}
+
+/** Where to cut a long text, or 0: before spaces, where no word of GPT-2's goes on, and before `limit`. */
+function cut(text: string, limit: number): number {
+  if (limit < 2 * partLength) return 0
+  const match = /\S(?=\s)/g
   match.lastIndex = partLength
-  const found = match.exec(text)
-  // The very end is left alone: a separator may begin there.
-  return found && found.index + 1 < text.length - 1000 ? found.index + 1 : undefined
+  const at = match.exec(text)?.index ?? limit
+  return at < limit ? at + 1 : 0
 }
 
 async function* jsonTexts(
