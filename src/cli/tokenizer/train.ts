@@ -92,7 +92,7 @@ export async function train({ kind, files, field, output, json, training }: Trai
   const hooks: TrainingHooks = {
     onProgress: ({ step, done, total }) => {
       progress ??= new Progress(step, total)
-      progress.update(done)
+      if (done > 0) progress.update(done)
     },
   }
   const started = performance.now()

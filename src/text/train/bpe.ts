@@ -10,7 +10,13 @@
 import * as z from 'zod'
 import { charOfByte } from '../pipeline/byteLevel.ts'
 import { type MergeLimits, mergePairs } from './mergePairs.ts'
-import { checkRoom, checkSpecialTokens, type TrainingHooks, trainingSchema } from './options.ts'
+import {
+  checkRoom,
+  checkSpecialTokens,
+  checkSpelling,
+  type TrainingHooks,
+  trainingSchema,
+} from './options.ts'
 import { symbolWords } from './symbolWords.ts'
 import {
   addedTokens,
@@ -46,6 +52,13 @@ export function trainBpe(
   const options = bpeTrainingSchema.parse(given)
   const { specialTokens, vocabSize, minFrequency, maxTokenLength, begin, end } = options
   checkSpecialTokens(options)
+  // Text that is plain ASCII is spelled as itself, and is cut out where it is a special token.
+  const bytes = new Set(charOfByte)
+  const allBytes = (token: string) => [...token].every((char) => bytes.has(char))
+  checkSpelling(
+    specialTokens,
+    (token) => allBytes(token) && (token.length === 1 || /[^\x21-\x7e]/.test(token)),
+  )
   checkRoom(vocabSize, specialTokens.length + 256, 'special tokens and bytes')
   const preTokenizer = splitting(options)
   const limits: MergeLimits = {

@@ -42,6 +42,13 @@ export function checkSpecialTokens(options: {
       throw new RangeError(`${name} ${JSON.stringify(token)} is not one of specialTokens`)
 }
 
+/** A special token that is spelled as a piece of text is: in one vocabulary they would be the same token. */
+export function checkSpelling(specialTokens: readonly string[], isPiece: (token: string) => boolean): void {
+  const found = specialTokens.find(isPiece)
+  if (found !== undefined)
+    throw new RangeError(`special token ${JSON.stringify(found)} is spelled as tokens of text are`)
+}
+
 /** A vocabulary that has no room for what it must have. */
 export function checkRoom(vocabSize: number, required: number, what: string): void {
   if (vocabSize < required)

@@ -187,6 +187,8 @@ describe('a unigram tokenizer', () => {
   test('refuses what it cannot do', () => {
     expect(() => trainUnigram(texts, { vocabSize: 300 })).toThrow(/vocabSize 300 is too small.*limitAlphabet/)
     expect(() => trainUnigram(texts, { shrinkingFactor: 1 })).toThrow()
+    for (const token of ['▁the', '<0x41>'])
+      expect(() => trainUnigram(texts, { specialTokens: ['<unk>', token] })).toThrow(/is spelled as tokens/)
     expect(() => trainUnigram(texts, { unknown: '[UNK]' })).toThrow(/"\[UNK\]" is not one of specialTokens/)
   })
 })

@@ -7,9 +7,15 @@
  * characters are never pruned, and EM has the last word, so that probabilities sum to one.
  */
 import * as z from 'zod'
-import { byteToken } from '../pipeline/vocabulary.ts'
+import { byteOfToken, byteToken } from '../pipeline/vocabulary.ts'
 import { likelihoodStep, prune, sparseStep } from './estimate.ts'
-import { checkRoom, checkSpecialTokens, type TrainingHooks, trainingSchema } from './options.ts'
+import {
+  checkRoom,
+  checkSpecialTokens,
+  checkSpelling,
+  type TrainingHooks,
+  trainingSchema,
+} from './options.ts'
 import { type Pieces, seedPieces, selectPieces } from './pieces.ts'
 import { alphabetOf, type SymbolWords, symbolWords } from './symbolWords.ts'
 import {
@@ -71,6 +77,10 @@ export function trainUnigram(
   const { specialTokens, begin, end, unknown, vocabSize } = options
   const byteFallback = options.fallback === 'bytes'
   checkSpecialTokens(options)
+  checkSpelling(
+    specialTokens,
+    (token) => token.startsWith(space) || (byteFallback && byteOfToken(token) >= 0),
+  )
   const preTokenizer = splitting(options)
   return overWords(texts, { specialTokens, normalizer: null, preTokenizer }, (counts) => {
     const bytes = byteFallback ? Array.from({ length: 256 }, (_, byte) => byteToken(byte)) : []

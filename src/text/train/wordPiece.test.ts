@@ -64,6 +64,7 @@ describe('WordPiece', () => {
 
   test('refuses what it cannot do', () => {
     expect(() => trainWordPiece(['abc'], { vocabSize: 6 })).toThrow(/vocabSize 6 is too small.*10/)
+    expect(() => trainWordPiece(['abc'], { specialTokens: ['[UNK]', '##b'] })).toThrow(/"##b" is spelled as/)
     expect(() => trainWordPiece(['abc'], { unknown: '<unk>' })).toThrow(
       /unknown "<unk>" is not one of specialTokens/,
     )

@@ -10,7 +10,13 @@
  */
 import * as z from 'zod'
 import { mergePairs } from './mergePairs.ts'
-import { checkRoom, checkSpecialTokens, type TrainingHooks, trainingSchema } from './options.ts'
+import {
+  checkRoom,
+  checkSpecialTokens,
+  checkSpelling,
+  type TrainingHooks,
+  trainingSchema,
+} from './options.ts'
 import { alphabetOf, symbolWords } from './symbolWords.ts'
 import { addedTokens, inSequence, surroundWith, type TokenizerJson } from './tokenizerJson.ts'
 import { type AsyncTexts, overWords, type Texts } from './wordCounts.ts'
@@ -47,6 +53,7 @@ export function trainWordPiece(
   const options = wordPieceTrainingSchema.parse(given)
   const { specialTokens, unknown, vocabSize, minFrequency, limitAlphabet, lowercase } = options
   checkSpecialTokens(options)
+  checkSpelling(specialTokens, (token) => token.startsWith(continuing))
   const has = (token: string) => (specialTokens.includes(token) ? token : undefined)
   const begin = options.begin ?? has('[CLS]')
   const end = options.end ?? has('[SEP]')
