@@ -50,10 +50,10 @@ describe('a corpus', () => {
   })
 
   it('comes in parts where documents are long, cut before spaces', async () => {
-    const long = `${'wörter 🙂 '.repeat(20)}\n\n`.repeat(30_000)
+    const long = `${'wörter 🙂 '.repeat(20)}\n\n`.repeat(15_000)
     const parts = await read('long.txt.gz', gzipSync(`${long}\n<|endoftext|>\nend`))
     expect(parts.at(-1)).toBe('end')
-    expect(parts.length).toBeGreaterThan(3)
+    expect(parts.length).toBeGreaterThan(2)
     expect(parts.slice(0, -1).join('').trimEnd()).toBe(long.trimEnd())
     for (const part of parts.slice(1, -1)) expect(part).toMatch(/^\s/)
   })
