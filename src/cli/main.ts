@@ -15,6 +15,7 @@ import pull from './pull.ts'
 import reproduce from './reproduce.ts'
 import score from './score.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
+import tokenizer from './tokenizer.ts'
 import train from './train.ts'
 import { UsageError, type Verb } from './verb.ts'
 
@@ -27,6 +28,7 @@ const verbs: readonly Verb[] = [
   convert,
   exportModel,
   train,
+  tokenizer,
   methods,
   reproduce,
   doctor,

@@ -21,6 +21,7 @@ export { renderTemplate } from './jinja.ts'
 export { tokenizerFromGguf } from './load/gguf.ts'
 export { type HuggingFaceFiles, tokenizerFromHuggingFace } from './load/huggingface.ts'
 export { tokenizerFromLlama2c } from './load/llama2c.ts'
+export { renyiEfficiency, type TokenizerMeasures, TokenizerMeter } from './measure.ts'
 export type {
   ChatTemplate,
   DecodeOptions,

@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { Tokenizer as Library } from '@huggingface/tokenizers'
 import { describe, expect, test } from 'vitest'
 import { type TokenizerJson, tokenizerConfig, tokenizerFromHuggingFace, trainBpe } from '../index.ts'
@@ -12,7 +13,20 @@ const load = (json: TokenizerJson) =>
   })
 const repeat = (word: string, count: number) => new Array<string>(count).fill(word)
 
+/** By the definition, and by Hugging Face's Rust trainer: test/fixtures/text/training.py. */
+const reference = JSON.parse(
+  readFileSync(new URL('../../../test/fixtures/text/training.json', import.meta.url), 'utf8'),
+) as {
+  texts: string[]
+  bpe: { vocabSize: number; maxTokenLength: number | null; merges: [string, string][] }[]
+}
+
 describe('byte-level BPE', () => {
+  test.each(reference.bpe)('makes the merges of the reference, $merges.length', ({ merges, ...options }) => {
+    const given = { ...options, maxTokenLength: options.maxTokenLength ?? undefined }
+    expect(trainBpe(reference.texts, given).model.merges).toEqual(merges)
+  })
+
   // Sennrich et al. 2016: es (9), est (9), lo (7), low (7); of equal pairs the one with the smallest ids.
   const text = [...repeat('low', 5), ...repeat('lower', 2), ...repeat('newest', 6), ...repeat('widest', 3)]
 
@@ -56,6 +70,9 @@ describe('byte-level BPE', () => {
     expect(() => trainBpe(text, { vocabSize: 256 })).toThrow(/vocabSize 256 is too small.*257/)
     expect(() => trainBpe(text, { begin: '<s>' })).toThrow(/begin "<s>" is not one of specialTokens/)
     expect(() => trainBpe(text, { specialTokens: ['a', 'a'] })).toThrow(/"a" twice/)
+    for (const token of ['Ġlow', 'a', 'é'])
+      expect(() => trainBpe(text, { specialTokens: [token] })).toThrow(/is spelled as tokens of text are/)
+    trainBpe(text, { specialTokens: ['<｜begin▁of▁sentence｜>', '[INST]', '☃'] })
     expect(() => trainBpe(text, { pattern: '(' })).toThrow(/missing \)/)
     expect(() => trainBpe(text, { vocabulary: 5 } as object)).toThrow(/vocabulary/)
   })

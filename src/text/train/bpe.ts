@@ -9,8 +9,15 @@
  */
 import * as z from 'zod'
 import { charOfByte } from '../pipeline/byteLevel.ts'
-import { type MergeLimits, mergePairs, type SymbolWords } from './mergePairs.ts'
-import { checkRoom, checkSpecialTokens, type TrainingHooks, trainingSchema } from './options.ts'
+import { type MergeLimits, mergePairs } from './mergePairs.ts'
+import {
+  checkRoom,
+  checkSpecialTokens,
+  checkSpelling,
+  type TrainingHooks,
+  trainingSchema,
+} from './options.ts'
+import { symbolWords } from './symbolWords.ts'
 import {
   addedTokens,
   inSequence,
@@ -18,12 +25,12 @@ import {
   surroundWith,
   type TokenizerJson,
 } from './tokenizerJson.ts'
-import { type AsyncTexts, overWords, type Texts, type WordCounts } from './wordCounts.ts'
+import { type AsyncTexts, overWords, type Texts } from './wordCounts.ts'
 
 export const bpeTrainingSchema = trainingSchema.extend({
   specialTokens: trainingSchema.shape.specialTokens.default(['<|endoftext|>']),
   minFrequency: z.int().positive().default(2).describe('Pairs that occur less often are not merged'),
-  maxTokenLength: z.int().min(2).optional().describe('Longest token, in bytes'),
+  maxTokenLength: z.int().min(2).optional().describe('Longest token: bytes in bpe, characters in wordpiece'),
   pattern: z
     .string()
     .min(1)
@@ -45,6 +52,13 @@ export function trainBpe(
   const options = bpeTrainingSchema.parse(given)
   const { specialTokens, vocabSize, minFrequency, maxTokenLength, begin, end } = options
   checkSpecialTokens(options)
+  // Text that is plain ASCII is spelled as itself, and is cut out where it is a special token.
+  const bytes = new Set(charOfByte)
+  const allBytes = (token: string) => [...token].every((char) => bytes.has(char))
+  checkSpelling(
+    specialTokens,
+    (token) => allBytes(token) && (token.length === 1 || /[^\x21-\x7e]/.test(token)),
+  )
   checkRoom(vocabSize, specialTokens.length + 256, 'special tokens and bytes')
   const preTokenizer = splitting(options)
   const limits: MergeLimits = {
@@ -56,7 +70,8 @@ export function trainBpe(
   return overWords(texts, { specialTokens, normalizer: null, preTokenizer }, (counts) => {
     // In the order of their characters, as Hugging Face numbers them.
     const tokens = [...specialTokens, ...[...charOfByte].sort()]
-    const words = symbolWords(counts, new Map(tokens.map((token, id) => [token, id])))
+    const ids = new Map(tokens.map((token, id) => [token, id]))
+    const words = symbolWords(counts, (word) => Array.from(word, (char) => ids.get(char)!))
     const merges = mergePairs(words, tokens, limits, onProgress && { onProgress })
     return {
       version: '1.0',
@@ -96,19 +111,4 @@ function splitting({ digits, pattern }: z.output<typeof bpeTrainingSchema>): Sec
   if (pattern !== undefined)
     steps.push({ type: 'Split', pattern: { Regex: pattern }, behavior: 'Isolated', invert: false })
   return inSequence('pretokenizers', [...steps, byteLevel(pattern === undefined)])!
-}
-
-/** Words, spelled in the alphabet of the vocabulary, as its ids. */
-function symbolWords(counts: WordCounts, ids: ReadonlyMap<string, number>): SymbolWords {
-  const starts = new Int32Array(counts.size + 1)
-  let at = 0
-  let word = 0
-  for (const text of counts.keys()) {
-    at += text.length
-    starts[++word] = at
-  }
-  const symbols = new Int32Array(at)
-  at = 0
-  for (const text of counts.keys()) for (const char of text) symbols[at++] = ids.get(char)!
-  return { symbols, starts, counts: Float64Array.from(counts.values()) }
 }

@@ -9,16 +9,7 @@
 import { PairTable } from '../pipeline/pairTable.ts'
 import type { TrainingHooks } from './options.ts'
 import { PairQueue } from './pairQueue.ts'
-
-/** Different words as symbols. */
-export interface SymbolWords {
-  /** The symbols of all words, one word after the other. Merging overwrites them. */
-  readonly symbols: Int32Array
-  /** Word w is `symbols[starts[w] .. starts[w + 1]]`. */
-  readonly starts: Int32Array
-  /** How often word w occurs. */
-  readonly counts: ArrayLike<number>
-}
+import type { SymbolWords } from './symbolWords.ts'
 
 export interface MergeLimits {
   /** Tokens at most. */
@@ -31,7 +22,7 @@ export interface MergeLimits {
   readonly join: (left: string, right: string) => string
 }
 
-/** Merged ids, in order. `tokens`, spellings by id, grows by what they make. */
+/** Merged ids, in order. `tokens`, spellings by id, grows by what they make; the words' symbols are overwritten. */
 export function mergePairs(
   words: SymbolWords,
   tokens: string[],

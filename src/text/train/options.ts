@@ -32,13 +32,21 @@ export function checkSpecialTokens(options: {
   readonly specialTokens: readonly string[]
   readonly begin?: string | undefined
   readonly end?: string | undefined
+  readonly unknown?: string
 }): void {
-  const { specialTokens, begin, end } = options
+  const { specialTokens, begin, end, unknown } = options
   const twice = specialTokens.find((token, i) => specialTokens.indexOf(token) !== i)
   if (twice !== undefined) throw new RangeError(`specialTokens has ${JSON.stringify(twice)} twice`)
-  for (const [name, token] of Object.entries({ begin, end }))
+  for (const [name, token] of Object.entries({ begin, end, unknown }))
     if (token !== undefined && !specialTokens.includes(token))
       throw new RangeError(`${name} ${JSON.stringify(token)} is not one of specialTokens`)
+}
+
+/** A special token that is spelled as a piece of text is: in one vocabulary they would be the same token. */
+export function checkSpelling(specialTokens: readonly string[], isPiece: (token: string) => boolean): void {
+  const found = specialTokens.find(isPiece)
+  if (found !== undefined)
+    throw new RangeError(`special token ${JSON.stringify(found)} is spelled as tokens of text are`)
 }
 
 /** A vocabulary that has no room for what it must have. */
