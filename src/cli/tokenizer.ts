@@ -13,6 +13,12 @@ const options = z.strictObject({
     .min(1)
     .optional()
     .describe('train: texts, in .txt, .txt.gz, .jsonl or .jsonl.gz'),
+  heldOut: z
+    .number()
+    .min(0)
+    .max(0.5)
+    .optional()
+    .describe("train: share of each file's documents, the last ones, that is left out, as recipes do"),
   output: z.string().min(1).optional().describe('train: folder for tokenizer.json'),
   model: z
     .array(z.string().min(1))
@@ -47,7 +53,7 @@ a run of letters, marks and digits; whole: words that are one token; unknown: to
 Rényi: efficiency of order 2.5 (Zouhar et al. 2023); used: the share of the vocabulary that occurs.
 docs/tokenizers.md tells what the options do.`,
   async run(given) {
-    const { action, kind, file, output, model, textFile, field, json, ...rest } = given
+    const { action, kind, file, heldOut, output, model, textFile, field, json, ...rest } = given
     const training = Object.fromEntries(Object.entries(rest).filter(([, value]) => value !== undefined))
     const required = (flag: string, value: unknown): void => {
       if (value === undefined) throw new UsageError(`${flag} is missing: tokenizer ${action} needs it`)
@@ -61,9 +67,9 @@ docs/tokenizers.md tells what the options do.`,
       required('--file', file)
       required('--output', output)
       const settings = { files: file!, output: output!, kind: (kind ?? 'bpe') as Kind }
-      await train({ ...settings, field, json, training })
+      await train({ ...settings, heldOut: heldOut ?? 0, field, json, training })
     } else {
-      foreign({ '--file': file, '--output': output, '--kind': kind })
+      foreign({ '--file': file, '--held-out': heldOut, '--output': output, '--kind': kind })
       const [extra] = Object.keys(training)
       if (extra !== undefined)
         throw new UsageError(`${flagOf(extra)} is for tokenizer train, not for compare`)

@@ -44,6 +44,24 @@ export async function* corpus(
   }
 }
 
+/** The same without the last documents of each file, of which a run holds out that share; every file is read twice. */
+export async function* learnedCorpus(
+  files: readonly string[],
+  heldOut: number,
+  options: CorpusOptions,
+): AsyncGenerator<string> {
+  if (heldOut === 0) return yield* corpus(files, options)
+  let before = 0
+  for (const file of files) {
+    let count = 0
+    for await (const _ of corpus([file], { field: options.field })) count++
+    let left = count - Math.ceil(count * heldOut)
+    const onRead = (bytes: number): void => options.onRead?.(before + bytes)
+    for await (const text of corpus([file], { field: options.field, onRead })) if (left-- > 0) yield text
+    before += storedBytes(file)
+  }
+}
+
 async function* decoded(file: string, onRead: (bytes: number) => void): AsyncGenerator<string> {
   const source = createReadStream(file, { highWaterMark: 1 << 18 })
   source.on('data', (chunk) => onRead(chunk.length))

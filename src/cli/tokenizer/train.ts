@@ -17,7 +17,7 @@ import {
 import { bytes, clearStatus, note, Progress, print, printJson, short } from '../terminal.ts'
 import { TransferBar } from '../transferBar.ts'
 import { type Flag, UsageError } from '../verb.ts'
-import { corpus, corpusBytes } from './corpus.ts'
+import { corpusBytes, learnedCorpus } from './corpus.ts'
 
 const kinds = {
   bpe: { schema: bpeTrainingSchema, train: trainBpe },
@@ -63,13 +63,23 @@ export interface TrainSettings {
   readonly kind: Kind
   readonly files: readonly string[]
   readonly field: string
+  /** Share of each file's documents, the last ones, that is not read. */
+  readonly heldOut: number
   readonly output: string
   readonly json: boolean
   /** Options of training that were given, by key. */
   readonly training: Readonly<Record<string, unknown>>
 }
 
-export async function train({ kind, files, field, output, json, training }: TrainSettings): Promise<void> {
+export async function train({
+  kind,
+  files,
+  field,
+  heldOut,
+  output,
+  json,
+  training,
+}: TrainSettings): Promise<void> {
   const { schema } = kinds[kind]
   for (const key of Object.keys(training))
     if (!(key in schema.shape))
@@ -81,7 +91,10 @@ export async function train({ kind, files, field, output, json, training }: Trai
   const reading = new TransferBar('reading')
   let [documents, size] = [0, 0]
   async function* texts(): AsyncGenerator<string> {
-    for await (const text of corpus(files, { field, onRead: (done) => reading.update(done, total) })) {
+    for await (const text of learnedCorpus(files, heldOut, {
+      field,
+      onRead: (done) => reading.update(done, total),
+    })) {
       documents++
       size += Buffer.byteLength(text)
       yield text

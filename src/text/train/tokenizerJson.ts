@@ -75,10 +75,10 @@ const roles = {
   bos_token: ['<s>', '<bos>', '<|begin_of_text|>', '<|startoftext|>', '<|endoftext|>'],
   eos_token: ['</s>', '<eos>', '<|end_of_text|>', '<|endoftext|>'],
   unk_token: ['<unk>', '[UNK]'],
-  pad_token: ['<pad>', '[PAD]'],
+  pad_token: ['<pad>', '<|pad|>', '[PAD]'],
   cls_token: ['[CLS]'],
   sep_token: ['[SEP]'],
-  mask_token: ['<mask>', '[MASK]'],
+  mask_token: ['<mask>', '<|mask|>', '[MASK]'],
 } as const
 
 /**
