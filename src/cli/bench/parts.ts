@@ -13,7 +13,8 @@ import { median, type Ratio, race } from './measure.ts'
 import type { OpenCost } from './openChild.ts'
 import { Peer, PeerError } from './peers.ts'
 import { randomQuantized, shapes } from './shapes.ts'
-import { compileTraining, trainingRun } from './training.ts'
+import { torchStep } from './torch.ts'
+import { compileTraining, trainingRun, trainingShapes } from './training.ts'
 
 export interface Row {
   readonly name: string
@@ -188,6 +189,49 @@ async function training(bench: Bench): Promise<Row[]> {
   ]
 }
 
+/** Training steps of three sizes, in tokens a second. */
+async function sizes(bench: Bench): Promise<Row[]> {
+  const { engine, machine, rounds } = bench
+  const rows: Row[] = []
+  for (const [size, config] of Object.entries(trainingShapes)) {
+    bench.note(`  ${size} ...`)
+    const run = await trainingRun(engine, config)
+    const tokens = config.batch * config.context
+    const rate = (ms: number): number => (1000 * tokens) / ms
+    const flags = (threads: number): string[] =>
+      Object.entries({ ...config, threads }).flatMap(([key, value]) => [`--${key}`, `${value}`])
+    const script = (name: string) => async () => {
+      const peer = await Peer.start(name, flags(machine.threads))
+      const run = async () => median((await peer.ask<{ ms: number[] }>({ cmd: 'step', repeat: 1 })).ms)
+      return { peer, run }
+    }
+    const few = { ...bench, rounds: Math.min(rounds, 3) }
+    const results = [
+      await against(few, 'PyTorch CPU', run.step, async () => ({
+        peer: { stop: () => undefined } as unknown as Peer,
+        run: () => torchStep(config, machine.threads),
+      })),
+    ]
+    if (bench.peers)
+      results.push(
+        await against(few, 'jax-js (wasm), worker threads supplied', run.step, script('jax-train.mjs')),
+        await against(few, 'tfjs (wasm), worker threads supplied', run.step, script('tfjs-train.mjs')),
+      )
+    const ms = Math.min(...results.map((result) => result.ms))
+    rows.push({
+      name: `training, GPT ${size}, ${config.batch} x ${config.context} tokens`,
+      value: rate(ms),
+      unit: 'tokens/s',
+      share: { of: run.flops / 1e6 / ms / machine.peak, what: 'peak f32' },
+      peers: results.flatMap(({ row }) =>
+        row ? ['missing' in row ? row : { ...row, value: rate(row.value) }] : [],
+      ),
+    })
+    run.dispose()
+  }
+  return rows
+}
+
 /** Opening a 500 MB model, in a fresh process. */
 async function opening({ rounds, note }: Bench): Promise<Row[]> {
   note('  a random checkpoint of 500 MB (made once) ...')
@@ -247,4 +291,4 @@ async function compiling({ engine, rounds }: Bench): Promise<Row[]> {
   ]
 }
 
-export const parts = { generation, training, opening, compiling } as const
+export const parts = { generation, training, sizes, opening, compiling } as const

@@ -17,8 +17,21 @@ const gpt = (layers: number, width: number, heads: number, vocab: number, contex
   layout: 'in-out',
 })
 
-/** 30M parameters: 25M in the blocks, 5M in the embedding. */
-const config = { layers: 8, width: 512, heads: 8, vocab: 10000, context: 256, batch: 4 } as const
+export interface TrainingShape {
+  readonly layers: number
+  readonly width: number
+  readonly heads: number
+  readonly vocab: number
+  readonly context: number
+  readonly batch: number
+}
+
+/** GPTs by their size in parameters; 30M has 25M in the blocks and 5M in the embedding. */
+export const trainingShapes = {
+  '5M': { layers: 6, width: 256, heads: 4, vocab: 4096, context: 256, batch: 8 },
+  '30M': { layers: 8, width: 512, heads: 8, vocab: 10000, context: 256, batch: 4 },
+  '125M': { layers: 12, width: 768, heads: 12, vocab: 50257, context: 256, batch: 2 },
+} as const satisfies Record<string, TrainingShape>
 
 const randomTokens = (batch: number, time: number, vocab: number): Tensor =>
   tensor(
@@ -27,15 +40,19 @@ const randomTokens = (batch: number, time: number, vocab: number): Tensor =>
   )
 
 export interface TrainingRun {
-  readonly config: typeof config
+  readonly config: TrainingShape
   readonly parameters: number
   /** Of one step: 6 per weight of the matrices and token, and attention. */
   readonly flops: number
   /** Milliseconds of one step. */
   readonly step: () => Promise<number>
+  dispose(): void
 }
 
-export async function trainingRun(engine: Engine): Promise<TrainingRun> {
+export async function trainingRun(
+  engine: Engine,
+  config: TrainingShape = trainingShapes['30M'],
+): Promise<TrainingRun> {
   const { layers, width, heads, vocab, context, batch } = config
   const spec = gpt(layers, width, heads, vocab, context)
   const optimizer = adamw({ weightDecay: 0.01, decays: 'all' })
@@ -57,6 +74,7 @@ export async function trainingRun(engine: Engine): Promise<TrainingRun> {
       ;({ params, state } = result)
       return performance.now() - start
     },
+    dispose: () => program.dispose(),
   }
 }
 
