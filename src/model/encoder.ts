@@ -2,13 +2,14 @@
  * Encoders of the BERT kind (Devlin et al. 2019): every token sees every other, and each part is followed by a
  * norm of the sum.
  */
-import { type Jitted, scalar, Tensor, tensor } from '../array/index.ts'
+import { type Jitted, scalar, type Tensor, tensor } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
 import type { Tokenizer } from '../text/index.ts'
 import type { EncoderParams, EncoderSpec } from './encoderSpec.ts'
 import { loadEncoder } from './loadEncoder.ts'
 import { attend, splitHeads } from './parts/attention.ts'
 import { activate, linear, norm } from './parts/linear.ts'
+import { Programs, type TokenRows, tokenRows } from './programs.ts'
 import type { Linear, NormSpec } from './spec.ts'
 import { type TapOptions, Taps } from './taps.ts'
 
@@ -38,12 +39,17 @@ const blockSites = {
   hook_resid_post: 'batch T width',
 } as const
 
-/** Every site of an encoder with its shape legend. `hook_resid_post` is after the block's last norm. */
+/**
+ * Every site of an encoder with its shape legend. `hook_resid_post` is after the block's last norm; `sentence.mean`
+ * and `sentence.first` are the last hidden states of all tokens that are no padding, on average, and of the first.
+ */
 export function encoderSites(spec: EncoderSpec, params: EncoderParams): Map<string, string> {
   const map = new Map<string, string>([['hook_embed', 'batch T width']])
   for (let layer = 0; layer < spec.layers; layer++)
     for (const [site, legend] of Object.entries(blockSites)) map.set(`blocks.${layer}.${site}`, legend)
   map.set('last_hidden_state', 'batch T width')
+  map.set('sentence.mean', 'batch width')
+  map.set('sentence.first', 'batch width')
   if (params.pooler) map.set('pooled', 'batch width')
   if (params.head) map.set('logits', 'batch T vocab')
   return map
@@ -89,13 +95,21 @@ export function encodeForward(
     x = tap('hook_resid_post', norm(first.add(written), block.ln2, layerNorm))
   })
   x = taps.at('last_hidden_state', x)
-  if (params.pooler && taps.wants('pooled'))
-    taps.at('pooled', dense(x.slice(1, 0, 1).reshape([x.shape[0]!, spec.width]), params.pooler).tanh())
+  const first = (): Tensor => x.slice(1, 0, 1).reshape([x.shape[0]!, spec.width])
+  if (taps.wants('sentence.mean')) taps.at('sentence.mean', meanOfTokens(x, input.mask))
+  if (taps.wants('sentence.first')) taps.at('sentence.first', first())
+  if (params.pooler && taps.wants('pooled')) taps.at('pooled', dense(first(), params.pooler).tanh())
   if (params.head && taps.wants('logits')) {
     const { transform, norm: own, bias } = params.head
     const ready = norm(activate(dense(x, transform), spec.activation), own, layerNorm)
     taps.at('logits', dense(ready, { weight: params.embed, bias }))
   }
+}
+
+/** x [batch, T, width] on average over what the mask [batch, T] marks: [batch, width]. */
+function meanOfTokens(x: Tensor, mask: Tensor): Tensor {
+  const weight = mask.cast('f32').expandDims(-1)
+  return x.mul(weight).sum(1).div(weight.sum(1))
 }
 
 /** Rows of the table of positions: 0, 1, 2 ..., or the count of tokens so far where padding does not count. */
@@ -128,7 +142,7 @@ export class Encoder {
   readonly params: EncoderParams
   readonly tokenizer: Tokenizer | undefined
   readonly path: string
-  readonly #programs = new Map<string, Jitted<[EncoderParams, EncoderInput], Record<string, Tensor>>>()
+  readonly #programs: Programs<{ encode: Jitted<[EncoderParams, EncoderInput], Record<string, Tensor>> }>
 
   constructor(parts: EncoderParts) {
     this.engine = parts.engine
@@ -136,6 +150,7 @@ export class Encoder {
     this.params = parts.params
     this.tokenizer = parts.tokenizer
     this.path = parts.path ?? 'encoder'
+    this.#programs = new Programs(this.sites, (taps) => ({ encode: this.#compile(taps) }))
   }
 
   /** Opens a checkpoint in Hugging Face layout: BERT, RoBERTa, DistilBERT, ELECTRA and their kin. */
@@ -153,23 +168,17 @@ export class Encoder {
    * by the caller, with a mask.
    */
   async run(
-    tokens: Tensor | readonly (readonly number[])[],
+    tokens: TokenRows,
     { mask, segments, read = ['last_hidden_state'], edit = {} }: EncoderOptions = {},
   ): Promise<Record<string, Tensor>> {
-    const ids = this.#rows(tokens)
+    const ids = this.rows(tokens)
     const shape = ids.sizes
     const filled = (value: number): Tensor => tensor(new Int32Array(shape[0]! * shape[1]!).fill(value), shape)
     const input = { tokens: ids, mask: mask ?? filled(1), segments: segments ?? filled(0) }
-    // Edits are functions: a program with edits is not kept.
-    const key = Object.keys(edit).length === 0 ? read.join(',') : undefined
-    const program = (key !== undefined && this.#programs.get(key)) || this.#compile({ read, edit })
-    if (key !== undefined) this.#programs.set(key, program)
-    return program(this.params, input)
+    return this.#programs.of({ read, edit }).encode(this.params, input)
   }
 
   #compile(options: TapOptions): Jitted<[EncoderParams, EncoderInput], Record<string, Tensor>> {
-    // Unknown sites are reported before anything is compiled.
-    new Taps(this.sites, options)
     const axes = ['batch', 'time']
     return this.engine.jit(
       (params: EncoderParams, input: EncoderInput) => {
@@ -181,31 +190,29 @@ export class Encoder {
     )
   }
 
-  #rows(tokens: Tensor | readonly (readonly number[])[]): Tensor {
-    const ids = tokens instanceof Tensor ? tokens : stacked(tokens)
-    const { vocab, positions, firstPosition = 0 } = this.spec
-    for (const id of ids.data)
-      if (id < 0 || id >= vocab) throw new RangeError(`token ${id} is outside the vocabulary of ${vocab}`)
-    if (ids.sizes[1]! > positions - firstPosition)
-      throw new RangeError(`${ids.sizes[1]} tokens, but the model has ${positions - firstPosition} positions`)
-    return ids
+  /** Token rows as an i32 array; throws for rows of different lengths and ids outside the vocabulary. */
+  rows(tokens: TokenRows): Tensor {
+    const { vocab } = this.spec
+    return tokenRows(tokens, {
+      vocab,
+      remedy: 'pad them and give a mask',
+      checkLength: (length) => {
+        if (length > this.context)
+          throw new RangeError(`${length} tokens, but the model has ${this.context} positions`)
+      },
+    })
+  }
+
+  /** Most positions of a row. */
+  get context(): number {
+    return this.spec.positions - (this.spec.firstPosition ?? 0)
   }
 
   dispose(): void {
-    for (const program of this.#programs.values()) program.dispose()
-    this.#programs.clear()
+    this.#programs.dispose()
   }
 
   [Symbol.dispose](): void {
     this.dispose()
   }
-}
-
-function stacked(rows: readonly (readonly number[])[]): Tensor {
-  const length = rows[0]?.length ?? 0
-  if (length === 0) throw new Error('there are no tokens')
-  const odd = rows.find((row) => row.length !== length)
-  if (odd)
-    throw new Error(`rows of ${length} and ${odd.length} tokens in one batch; pad them and give a mask`)
-  return tensor(Int32Array.from(rows.flat()), [rows.length, length])
 }

@@ -2,17 +2,14 @@
  * Encoder-decoders of the T5 kind (Raffel et al. 2020): biases by distance instead of positions, scores that are
  * not scaled, norms before each part.
  */
-import { existsSync } from 'node:fs'
 import { type Dim, iota, type Jitted, scalar, type Tensor, tensor } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
-import { openCheckpoint } from '../store/index.ts'
 import type { Tokenizer } from '../text/index.ts'
-import { bind } from './bind.ts'
-import { describeT5 } from './families/t5.ts'
-import { describeFiles } from './load.ts'
+import { loadSeq2Seq } from './loadEncoder.ts'
 import { attend, splitHeads, visibility } from './parts/attention.ts'
 import { activate, linear, norm } from './parts/linear.ts'
-import { type Seq2SeqParams, type Seq2SeqSpec, type StackParams, seq2seqShapes } from './seq2seqSpec.ts'
+import { Programs, type TokenRows, tokenRows } from './programs.ts'
+import type { Seq2SeqParams, Seq2SeqSpec, StackParams } from './seq2seqSpec.ts'
 import type { Linear, Norm } from './spec.ts'
 import { type TapOptions, Taps } from './taps.ts'
 
@@ -58,14 +55,47 @@ export function seq2seqSites(spec: Seq2SeqSpec): Map<string, string> {
 export function seq2seqForward(
   spec: Seq2SeqSpec,
   params: Seq2SeqParams,
-  input: Seq2SeqInput,
+  { tokens, mask, targets }: Seq2SeqInput,
   taps: Taps,
 ): Tensor {
-  const padding = input.mask.equal(0).expandDims(1).expandDims(1)
-  const hidden = padding.where(scalar(Number.NEGATIVE_INFINITY), 0)
-  const memory = stack(spec, params, 'encoder', input.tokens, hidden, undefined, taps)
-  const causal = visibility(iota(input.targets.shape[1]!), input.targets.shape[1]!, undefined)
-  const out = stack(spec, params, 'decoder', input.targets, causal, { memory, hidden }, taps)
+  const memory = encodeSource(spec, params, { tokens, mask }, taps)
+  return decodeTarget(spec, params, { memory, mask, targets }, taps)
+}
+
+/** 0 for tokens and -inf for padding, to be added to scores: [batch, 1, 1, S]. */
+const hiding = (mask: Tensor): Tensor =>
+  mask.equal(0).expandDims(1).expandDims(1).where(scalar(Number.NEGATIVE_INFINITY), 0)
+
+type Source = Pick<Seq2SeqInput, 'tokens' | 'mask'>
+/** What the encoder says of a source: [batch, S, width]. */
+const encodeSource = (
+  spec: Seq2SeqSpec,
+  params: Seq2SeqParams,
+  { tokens, mask }: Source,
+  taps: Taps,
+): Tensor => stack(spec, params, 'encoder', tokens, hiding(mask), undefined, taps)
+
+export interface TargetInput {
+  /** [batch, S, width], of `Seq2Seq.encode`. */
+  readonly memory: Tensor
+  /** i32 [batch, S]: 1 for tokens of the source, 0 for padding. */
+  readonly mask: Tensor
+  /** i32 [batch, T], beginning with the start token. */
+  readonly targets: Tensor
+}
+
+/** Logits [batch, T, vocab] of the token after each one of the targets; of the last alone [batch, 1, vocab]. */
+function decodeTarget(
+  spec: Seq2SeqSpec,
+  params: Seq2SeqParams,
+  { memory, mask, targets }: TargetInput,
+  taps: Taps,
+  lastOnly = false,
+): Tensor {
+  const time = targets.shape[1]!
+  const source = { memory, hidden: hiding(mask) }
+  const all = stack(spec, params, 'decoder', targets, visibility(iota(time), time, undefined), source, taps)
+  const out = lastOnly ? all.slice(1, -1) : all
   const scaled = spec.outputScale === 1 ? out : out.mul(spec.outputScale)
   return taps.at('logits', linear(scaled, params.head ?? { weight: params.embed }, 'out-in'))
 }
@@ -150,13 +180,20 @@ export interface Seq2SeqParts {
   readonly path?: string
 }
 
+type Program<Input, Result> = Jitted<[Seq2SeqParams, Input], Result>
+type Seq2SeqPrograms = {
+  readonly forward: Program<Seq2SeqInput, Record<string, Tensor>>
+  readonly encode: Program<Source, Tensor>
+  readonly next: Program<TargetInput, Tensor>
+}
+
 export class Seq2Seq {
   readonly engine: Engine
   readonly spec: Seq2SeqSpec
   readonly params: Seq2SeqParams
   readonly tokenizer: Tokenizer | undefined
   readonly path: string
-  readonly #programs = new Map<string, Jitted<[Seq2SeqParams, Seq2SeqInput], Record<string, Tensor>>>()
+  readonly #programs: Programs<Seq2SeqPrograms>
 
   constructor(parts: Seq2SeqParts) {
     this.engine = parts.engine
@@ -164,22 +201,17 @@ export class Seq2Seq {
     this.params = parts.params
     this.tokenizer = parts.tokenizer
     this.path = parts.path ?? 'model'
+    this.#programs = new Programs(this.sites, (taps) => this.#make(taps))
   }
 
   /** Opens a T5 checkpoint in Hugging Face layout. */
   static open(path: string, engine: Engine): Seq2Seq {
-    if (!existsSync(path)) throw new Error(`${path}: there is no such file or folder`)
-    const checkpoint = openCheckpoint(path)
-    const { config, id, source, tokenizer } = describeFiles(path, checkpoint)
-    if (id !== 't5')
-      throw new Error(`${source}: '${id}' is no encoder-decoder that is supported; there is t5`)
-    try {
-      const { spec, names, ignore } = describeT5(config, (name) => checkpoint.tensors.has(name))
-      const params = bind(checkpoint, seq2seqShapes(spec, names), names, ignore) as Seq2SeqParams
-      return new Seq2Seq({ engine, spec, params, path, tokenizer: tokenizer() })
-    } catch (error) {
-      throw new Error(`${source}: ${(error as Error).message}`)
-    }
+    return new Seq2Seq({ engine, ...loadSeq2Seq(path) })
+  }
+
+  /** Tokens that end a target. */
+  get ends(): readonly number[] {
+    return this.spec.ends
   }
 
   /** Every site that can be read or edited, with its shape legend. */
@@ -187,63 +219,87 @@ export class Seq2Seq {
     return seq2seqSites(this.spec)
   }
 
-  /** Runs whole sequences and gives the sites in `read`, by default the logits. Inputs: i32 [batch, S], [batch, T]. */
+  /** Runs whole sequences and gives the sites in `read`, by default the logits. Inputs: [batch, S], [batch, T]. */
   async run(
-    tokens: Tensor,
-    targets: Tensor,
+    tokens: TokenRows,
+    targets: TokenRows,
     { mask, read = ['logits'], edit = {} }: TapOptions & { readonly mask?: Tensor } = {},
   ): Promise<Record<string, Tensor>> {
-    for (const id of [...tokens.data, ...targets.data])
-      if (id < 0 || id >= this.spec.vocab)
-        throw new RangeError(`token ${id} is outside the vocabulary of ${this.spec.vocab}`)
-    // Edits are functions: a program with edits is not kept.
-    const key = Object.keys(edit).length === 0 ? read.join(',') : undefined
-    const program = (key !== undefined && this.#programs.get(key)) || this.#compile({ read, edit })
-    if (key !== undefined) this.#programs.set(key, program)
-    const all = (): Tensor => tensor(new Int32Array(tokens.data.length).fill(1), tokens.sizes)
-    return program(this.params, { tokens, targets, mask: mask ?? all() })
+    const ids = this.rows(tokens)
+    const input = { tokens: ids, targets: this.rows(targets), mask: mask ?? ones(ids) }
+    return this.#programs.of({ read, edit }).forward(this.params, input)
   }
 
-  #compile(options: TapOptions): Jitted<[Seq2SeqParams, Seq2SeqInput], Record<string, Tensor>> {
-    // Unknown sites are reported before anything is compiled.
-    new Taps(this.sites, options)
-    const source = ['batch', 'source']
-    return this.engine.jit(
-      (params: Seq2SeqParams, input: Seq2SeqInput) => {
-        const taps = new Taps(this.sites, options)
-        seq2seqForward(this.spec, params, input, taps)
-        return taps.finish()
-      },
-      { name: 'seq2seq', axes: [undefined, { tokens: source, mask: source, targets: ['batch', 'time'] }] },
-    )
+  /** What the encoder says of sources, [batch, S, width]: all that a target needs of them, beside their mask. */
+  async encode(tokens: TokenRows, { mask, edit = {} }: SourceOptions = {}): Promise<Tensor> {
+    const ids = this.rows(tokens)
+    return this.#programs.of({ edit }).encode(this.params, { tokens: ids, mask: mask ?? ones(ids) })
   }
 
   /**
-   * The most likely target, token by token, without its start and end. Every step computes both stacks again:
-   * right for short targets.
+   * Logits [batch, 1, vocab] of the token that follows each target. There is no cache: a step computes the decoder
+   * over the whole target again.
    */
-  async greedy(
-    tokens: readonly number[],
-    { maxTokens = 64 }: { maxTokens?: number } = {},
-  ): Promise<number[]> {
-    const source = tensor(Int32Array.from(tokens), [1, tokens.length])
-    const target = [this.spec.start]
-    while (target.length <= maxTokens) {
-      const { logits } = await this.run(source, tensor(Int32Array.from(target), [1, target.length]))
-      const last = (logits!.data as Float32Array).subarray(-this.spec.vocab)
-      const next = last.reduce((best, value, i) => (value > last[best]! ? i : best), 0)
-      if (this.spec.ends.includes(next)) break
-      target.push(next)
+  async next(input: TargetInput, { edit = {} }: Pick<TapOptions, 'edit'> = {}): Promise<Tensor> {
+    return this.#programs.of({ edit }).next(this.params, { ...input, targets: this.rows(input.targets) })
+  }
+
+  /** Token rows as an i32 array; throws for rows of different lengths and ids outside the vocabulary. */
+  rows(tokens: TokenRows): Tensor {
+    const { vocab } = this.spec
+    return tokenRows(tokens, { vocab, remedy: 'pad them and give a mask', checkLength: () => undefined })
+  }
+
+  #make(options: TapOptions): Seq2SeqPrograms {
+    /** The edits of one side alone. */
+    const ofSide = (own: (site: string) => boolean): Taps =>
+      new Taps(this.sites, {
+        edit: Object.fromEntries(Object.entries(options.edit ?? {}).filter(([site]) => own(site))),
+      })
+    const ofEncoder = (site: string): boolean => site.startsWith('encoder.')
+    const source = ['batch', 'source']
+    const target = ['batch', 'time']
+    const { engine, spec } = this
+    return {
+      forward: engine.jit(
+        (params: Seq2SeqParams, input: Seq2SeqInput) => {
+          const taps = new Taps(this.sites, options)
+          seq2seqForward(spec, params, input, taps)
+          return taps.finish()
+        },
+        { name: 'seq2seq', axes: [undefined, { tokens: source, mask: source, targets: target }] },
+      ),
+      encode: engine.jit(
+        (params: Seq2SeqParams, input: Source) => encodeSource(spec, params, input, ofSide(ofEncoder)),
+        { name: 'encodeSource', axes: [undefined, { tokens: source, mask: source }] },
+      ),
+      next: engine.jit(
+        (params: Seq2SeqParams, input: TargetInput) =>
+          decodeTarget(
+            spec,
+            params,
+            input,
+            ofSide((site) => !ofEncoder(site)),
+            true,
+          ),
+        {
+          name: 'nextTarget',
+          axes: [undefined, { memory: [...source, null], mask: source, targets: target }],
+        },
+      ),
     }
-    return target.slice(1)
   }
 
   dispose(): void {
-    for (const program of this.#programs.values()) program.dispose()
-    this.#programs.clear()
+    this.#programs.dispose()
   }
 
   [Symbol.dispose](): void {
     this.dispose()
   }
 }
+
+type SourceOptions = Pick<TapOptions, 'edit'> & { readonly mask?: Tensor }
+
+const ones = ({ sizes }: Tensor): Tensor =>
+  tensor(new Int32Array(sizes.reduce((a, b) => a * b, 1)).fill(1), sizes)
