@@ -1,21 +1,11 @@
 /** Objectives: from a model and a batch to a scalar. */
 import { crossEntropy, type Tensor } from '../array/index.ts'
 import { forward } from '../model/decoder.ts'
-import {
-  type DecoderParams,
-  type DecoderSpec,
-  type EncoderInput,
-  type EncoderParams,
-  type EncoderSpec,
-  encodeForward,
-  encoderSites,
-  type RotaryTables,
-  type Seq2SeqInput,
-  type Seq2SeqParams,
-  type Seq2SeqSpec,
-  seq2seqForward,
-  seq2seqSites,
-} from '../model/index.ts'
+import { type EncoderInput, encodeForward, encoderSites } from '../model/encoderForward.ts'
+import type { EncoderParams, EncoderSpec } from '../model/encoderSpec.ts'
+import type { DecoderParams, DecoderSpec, RotaryTables } from '../model/index.ts'
+import { type Seq2SeqInput, seq2seqForward, seq2seqSites } from '../model/seq2seqForward.ts'
+import type { Seq2SeqParams, Seq2SeqSpec } from '../model/seq2seqSpec.ts'
 import { Taps } from '../model/taps.ts'
 
 /** Mean cross entropy in nats of each token given those before it. tokens i32 [batch, T], T at least 2. */
