@@ -1,8 +1,10 @@
 /** Generation with an encoder-decoder, against what Hugging Face transformers recorded of T5. */
 import { afterAll, describe, expect, it } from 'vitest'
 import { complete } from '../../src/decode/index.ts'
-import { Seq2Seq } from '../../src/model/index.ts'
+import { sentenceVectors } from '../../src/embed/index.ts'
+import { Encoder, loadEncoder, loadSeq2Seq, Seq2Seq } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
+import { tokenizerFromHuggingFace } from '../../src/text/load/huggingface.ts'
 import { fixture, readReference } from '../reference.ts'
 
 const engine = new Engine(nodeRuntime({ threads: 1 }))
@@ -75,5 +77,68 @@ describe.each(['t5', 't5-gated'])('%s', (name) => {
     expect(await asked('encoder.last_hidden_state')).not.toEqual(golden)
     // Logits of 0: the first token, for ever.
     expect(await asked('logits')).toEqual(golden.map(() => 0))
+  })
+})
+
+describe('texts', () => {
+  const letters = Array.from({ length: 61 }, (_, i) => String.fromCodePoint(0x3b1 + i))
+  /** T5's kind of tokenizer: a padding token that targets begin with, an end token after each text, pieces with ▁. */
+  const tokenizer = tokenizerFromHuggingFace({
+    tokenizer: {
+      file: 'tokenizer.json',
+      json: {
+        version: '1.0',
+        truncation: null,
+        padding: null,
+        added_tokens: ['<pad>', '</s>'].map((content, id) => ({
+          ...{
+            id,
+            content,
+            single_word: false,
+            lstrip: false,
+            rstrip: false,
+            normalized: false,
+            special: true,
+          },
+        })),
+        normalizer: null,
+        pre_tokenizer: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
+        post_processor: {
+          type: 'TemplateProcessing',
+          single: [{ Sequence: { id: 'A', type_id: 0 } }, { SpecialToken: { id: '</s>', type_id: 0 } }],
+          pair: [],
+          special_tokens: { '</s>': { id: '</s>', ids: [1], tokens: ['</s>'] } },
+        },
+        decoder: { type: 'Metaspace', replacement: '▁', prepend_scheme: 'always', split: true },
+        model: {
+          type: 'Unigram',
+          unk_id: 2,
+          vocab: [['<pad>', 0], ['</s>', 0], ['<unk>', 0], ...letters.map((letter) => [`▁${letter}`, -3])],
+          byte_fallback: false,
+        },
+      },
+    },
+  })
+  const { spec, params } = loadSeq2Seq(fixture('families/t5'))
+  const model = new Seq2Seq({ engine, spec, params, tokenizer })
+
+  it('are read with their end token, and begin without a space', async () => {
+    const words = letters.slice(0, 5).join(' ')
+    const source = [3, 4, 5, 6, 7, 1]
+    const options = { temperature: 0, maxTokens: 6, stopTokens: [] }
+    const [byText] = await complete(model, [words], options)
+    const [byIds] = await complete(model, [source], options)
+    expect(byText!.promptTokens).toEqual(source)
+    expect(byText!.tokens).toEqual(byIds!.tokens)
+    expect(byText!.text).toBe(tokenizer.decode([...byText!.tokens]))
+    expect(byText!.text).not.toMatch(/^ /)
+    expect(byText!.text.length).toBeGreaterThan(0)
+  })
+
+  it('of a sentence are made into vectors', async () => {
+    const { spec: own, params: weights } = loadEncoder(fixture('families/bert'))
+    const encoder = new Encoder({ engine, spec: own, params: weights, tokenizer })
+    const [byText, byIds] = await sentenceVectors(encoder, [letters.slice(0, 3).join(' '), [3, 4, 5, 1]])
+    expect(byText).toEqual(byIds)
   })
 })
