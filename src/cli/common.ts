@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs'
 import * as z from 'zod'
 import { type Constraint, constraint, type JsonSchema, promptTokens } from '../decode/index.ts'
-import { load, Model, seal, type WeightFormat } from '../model/index.ts'
+import { Encoder, kindOf, load, Model, Seq2Seq, seal, type WeightFormat } from '../model/index.ts'
 import { chooseProvider, Engine, nodeRuntime } from '../onnx/index.ts'
 import { locateModel } from './hub.ts'
 import { note, status } from './terminal.ts'
@@ -61,16 +61,39 @@ export interface ModelSettings {
   readonly threads?: number | undefined
 }
 
-/**
- * Opens a model, fetched if need be, and seals it in the format asked for. Disposing of it disposes of the
- * engine too.
- */
-export async function openModel({ model: name, weights, context, device, threads }: ModelSettings): Promise<{
-  readonly model: Model
+/** A model and its engine, of which disposing disposes. */
+export interface Opened<M> {
+  readonly model: M
   [Symbol.asyncDispose](): Promise<void>
-}> {
-  const path = await locateModel(name)
-  status(`loading ${name} ...`)
+}
+
+/** Opens a decoder, fetched if need be, and seals it in the format asked for. */
+export const openModel = async (settings: ModelSettings): Promise<Opened<Model>> =>
+  openDecoder(await locate(settings))
+
+/** The same for verbs that take an encoder-decoder too. */
+export async function openGenerator(settings: ModelSettings): Promise<Opened<Model | Seq2Seq>> {
+  const located = await locate(settings)
+  return kindOf(located.path) === 'encoder-decoder' ? openWhole(located, Seq2Seq) : openDecoder(located)
+}
+
+/** The same for verbs that take every kind. */
+export async function openAny(settings: ModelSettings): Promise<Opened<Model | Encoder | Seq2Seq>> {
+  const located = await locate(settings)
+  const kind = kindOf(located.path)
+  if (kind === 'decoder') return openDecoder(located)
+  return kind === 'encoder' ? openWhole(located, Encoder) : openWhole(located, Seq2Seq)
+}
+
+type Located = ModelSettings & { readonly path: string }
+
+async function locate(settings: ModelSettings): Promise<Located> {
+  const path = await locateModel(settings.model)
+  status(`loading ${settings.model} ...`)
+  return { ...settings, path }
+}
+
+async function openEngine({ device, threads }: Located): Promise<Engine> {
   const settings = threads === undefined ? {} : { threads }
   let provider = device
   if (device === 'auto') {
@@ -78,16 +101,32 @@ export async function openModel({ model: name, weights, context, device, threads
     provider = choice.provider
     note(`device ${provider}: ${choice.reason}`)
   }
-  const runtime = nodeRuntime({ provider, ...settings })
-  const engine = new Engine(runtime)
+  return new Engine(nodeRuntime({ provider, ...settings }))
+}
+
+async function openDecoder(located: Located): Promise<Opened<Model>> {
+  const { path, weights, context } = located
+  const engine = await openEngine(located)
   const model = seal(new Model({ engine, ...load(path), ...(context !== undefined && { context }) }), {
     weights,
   })
   return { model, [Symbol.asyncDispose]: () => engine.dispose() }
 }
 
+/** An encoder or an encoder-decoder, which has neither rounded weights nor another context. */
+async function openWhole<M>(
+  located: Located,
+  kind: { open(path: string, engine: Engine): M },
+): Promise<Opened<M>> {
+  const { model: name, path, weights, context } = located
+  if (weights !== 'f32') throw new UsageError(`--weights ${weights} is for decoders: ${name} runs in f32`)
+  if (context !== undefined) throw new UsageError(`--context is for decoders: that of ${name} is fixed`)
+  const engine = await openEngine(located)
+  return { model: kind.open(path, engine), [Symbol.asyncDispose]: () => engine.dispose() }
+}
+
 /** The token ids of a text, with the special tokens that the model's configuration adds. */
-export function encode(model: Model, text: string): number[] {
+export function encode(model: Pick<Model, 'tokenizer' | 'path'>, text: string): number[] {
   if (!model.tokenizer)
     throw new Error(`${model.path} has no tokenizer: give token ids, for example --tokens 3,17,42`)
   return promptTokens(model, text)
@@ -95,7 +134,7 @@ export function encode(model: Model, text: string): number[] {
 
 /** The constraint that the options ask for, as a part of the context of generation. */
 export function readConstraint(
-  { tokenizer, path }: Model,
+  { tokenizer, path }: Pick<Model, 'tokenizer' | 'path'>,
   { jsonSchema, grammar }: z.output<typeof constrainOptions>,
 ): { constrain?: Constraint } {
   if (jsonSchema === undefined && grammar === undefined) return {}

@@ -9,7 +9,7 @@ import {
   scoreTokens,
   type TokenLogprob,
 } from '../decode/index.ts'
-import { type Model, weightBill } from '../model/index.ts'
+import { Model, type Seq2Seq, weightBill } from '../model/index.ts'
 import {
   constrainFlags,
   constrainOptions,
@@ -18,7 +18,7 @@ import {
   jsonOption,
   modelFlags,
   modelOptions,
-  openModel,
+  openGenerator,
   readConstraint,
 } from './common.ts'
 import {
@@ -43,6 +43,8 @@ const options = z.strictObject({
   ...constrainOptions.shape,
   json: jsonOption,
 })
+
+type AnyGenerator = Model | Seq2Seq
 
 /** One prompt and what has become of it. */
 interface Row {
@@ -79,19 +81,20 @@ export default verb({
     repetitionPenalty: { also: ['repeat-penalty'] },
   },
   notes: `With several prompts the JSON object has a list 'completions'. Ctrl-C stops generation and keeps what there
-is, with the finish reason 'aborted' and exit code 130.`,
+is, with the finish reason 'aborted' and exit code 130. An encoder-decoder (T5) answers its prompt; it takes neither
+beams nor --prompt-logprobs.`,
   async run({ model: path, weights, context, device, threads, json, prompt, tokens, ...rest }) {
     const { jsonSchema, grammar, ...given } = rest
     exactlyOne({ '-p': prompt, '--tokens': tokens })
     const started = performance.now()
-    await using opened = await openModel({ model: path, weights, context, device, threads })
+    await using opened = await openGenerator({ model: path, weights, context, device, threads })
     const { model } = opened
     const constrained = readConstraint(model, { jsonSchema, grammar })
     const { samples, ...sampling } = given
     const asked = (prompt ?? tokens!).flatMap((entry) => new Array<typeof entry>(samples).fill(entry))
     const rows = asked.map((entry) => newRow(model, entry))
     const settings = { ...sampling, seed: given.seed ?? Math.floor(Math.random() * 2 ** 32) }
-    await model.prepare()
+    if (model instanceof Model) await model.prepare()
     const loadMs = Math.round(performance.now() - started)
 
     // Awaited here: the engine is disposed of when this returns.
@@ -99,7 +102,7 @@ is, with the finish reason 'aborted' and exit code 130.`,
       const printer = json ? undefined : new Printer(rows)
       const rates = await continueRows(model, rows, settings, { ...constrained, signal }, printer)
       printer?.end()
-      if (settings.promptLogprobs)
+      if (settings.promptLogprobs && model instanceof Model)
         for (const row of rows) row.promptLogprobs = await scoreTokens(model, row.promptTokens)
       const { bytes: size } = weightBill(model)
       if (json) {
@@ -115,7 +118,7 @@ is, with the finish reason 'aborted' and exit code 130.`,
   },
 })
 
-function newRow(model: Model, entry: string | readonly number[]): Row {
+function newRow(model: AnyGenerator, entry: string | readonly number[]): Row {
   const { tokenizer } = model
   const text = typeof entry === 'string'
   const promptTokens = text ? encode(model, entry) : entry
@@ -126,12 +129,14 @@ function newRow(model: Model, entry: string | readonly number[]): Row {
     : tokenizer
       ? tokenizer.decode(promptTokens, { skipSpecialTokens: true })
       : promptTokens.join(' ')
-  return { prompt, promptTokens, text: '', tokens: [], logprobs: [], finish: undefined }
+  // An encoder-decoder does not go on with its prompt: its text stands below.
+  const shown = model instanceof Model ? prompt : `${prompt}\n`
+  return { prompt: shown, promptTokens, text: '', tokens: [], logprobs: [], finish: undefined }
 }
 
 /** Runs the generation to its end, or to where the signal stops it. */
 async function continueRows(
-  model: Model,
+  model: AnyGenerator,
   rows: readonly Row[],
   settings: GenerateOptions,
   context: Context & { readonly signal: AbortSignal },
@@ -199,7 +204,7 @@ class Printer {
 }
 
 /** What one prompt gave, for JSON. */
-function completion({ tokenizer }: Model, row: Row, { logprobs }: GenerateOptions): object {
+function completion({ tokenizer }: AnyGenerator, row: Row, { logprobs }: GenerateOptions): object {
   const named = ({ token, logprob }: TokenLogprob) => ({ token, piece: tokenizer?.token(token), logprob })
   return {
     text: tokenizer ? row.text : null,
@@ -215,7 +220,10 @@ function completion({ tokenizer }: Model, row: Row, { logprobs }: GenerateOption
 }
 
 /** Log-probabilities for people: a line for each token, prompt first. */
-function logprobTable({ tokenizer }: Model, { promptTokens, promptLogprobs = [], logprobs }: Row): string {
+function logprobTable(
+  { tokenizer }: AnyGenerator,
+  { promptTokens, promptLogprobs = [], logprobs }: Row,
+): string {
   const piece = (token: number): string => (tokenizer ? JSON.stringify(tokenizer.token(token)) : '')
   const line = ({ token, logprob }: TokenLogprob): string[] => [`${token}`, piece(token), logprob.toFixed(4)]
   const rows = [

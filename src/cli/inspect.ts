@@ -1,19 +1,12 @@
 /** `glossa inspect`: what the model computes on the way, at named sites. */
 import * as z from 'zod'
-import { leaves, type Tensor } from '../array/index.ts'
-import { type LoadedModel, load, sites } from '../model/index.ts'
-import {
-  encode,
-  exactlyOne,
-  jsonOption,
-  modelFlags,
-  modelOptions,
-  openModel,
-  tokensOption,
-} from './common.ts'
+import type { Tensor } from '../array/index.ts'
+import { Seq2Seq } from '../model/index.ts'
+import { type About, aboutModel } from './about.ts'
+import { encode, exactlyOne, jsonOption, modelFlags, modelOptions, openAny, tokensOption } from './common.ts'
 import { locateModel } from './hub.ts'
 import { dim, print, printJson, short, table } from './terminal.ts'
-import { verb } from './verb.ts'
+import { UsageError, verb } from './verb.ts'
 
 export default verb({
   name: 'inspect',
@@ -22,6 +15,8 @@ export default verb({
     ...modelOptions.shape,
     prompt: z.string().optional().describe('The text that the model reads'),
     tokens: tokensOption,
+    target: z.string().optional().describe('The text on the other side of an encoder-decoder'),
+    targetTokens: tokensOption.describe('Its token ids instead'),
     tap: z
       .array(z.string().min(1))
       .optional()
@@ -31,19 +26,31 @@ export default verb({
   }),
   flags: { ...modelFlags, prompt: { short: 'p' }, tap: { value: 'SITE' } },
   notes: `JSON: { site, dtype, shape, tokens, data }, a list of these for several taps; attention scores that causality
-hides are -Infinity, which JSON writes as null.`,
-  async run({ prompt, tokens, tap, nested, json, ...settings }) {
+hides are -Infinity, which JSON writes as null. Of an encoder-decoder also 'targets', which begin with its start token
+and, without --target or --target-tokens, end there.`,
+  async run({ prompt, tokens, target, targetTokens, tap, nested, json, ...settings }) {
     if (!tap) {
-      listSites(settings.model, load(await locateModel(settings.model)), json)
+      listSites(settings.model, aboutModel(await locateModel(settings.model)), json)
       return 0
     }
     exactlyOne({ '-p': prompt, '--tokens': tokens })
-    await using opened = await openModel(settings)
+    if (target !== undefined && targetTokens)
+      throw new UsageError('--target and --target-tokens exclude each other')
+    await using opened = await openAny(settings)
     const { model } = opened
     const ids = prompt === undefined ? tokens! : encode(model, prompt)
-    const reads = await model.run([ids], { read: tap })
+    const targets =
+      model instanceof Seq2Seq ? [model.spec.start, ...(targetTokens ?? textIds(model, target))] : undefined
+    if (!targets && (target !== undefined || targetTokens))
+      throw new UsageError(
+        `--target${targetTokens ? '-tokens' : ''} is for encoder-decoders; ${settings.model} is none`,
+      )
+    const reads = await (model instanceof Seq2Seq
+      ? model.run([ids], [targets!], { read: tap })
+      : model.run([ids], { read: tap }))
     if (json) {
-      const results = tap.map((site) => ({ site, ...describe(reads[site]!, nested), tokens: ids }))
+      const about = { tokens: ids, ...(targets && { targets }) }
+      const results = tap.map((site) => ({ site, ...describe(reads[site]!, nested), ...about }))
       printJson(results.length === 1 ? results[0] : results)
     } else
       print(
@@ -52,6 +59,13 @@ hides are -Infinity, which JSON writes as null.`,
     return 0
   },
 })
+
+/** The tokens of a target, without the one that ends it. */
+function textIds({ tokenizer, path }: Seq2Seq, text: string | undefined): number[] {
+  if (text === undefined) return []
+  if (!tokenizer) throw new Error(`${path} has no tokenizer: give --target-tokens, for example 3,17,42`)
+  return tokenizer.encode(text, { addSpecialTokens: false }).ids
+}
 
 function describe(tensor: Tensor, nested: boolean): object {
   const { dtype, sizes: shape, data } = tensor
@@ -81,37 +95,32 @@ function summarise({ sizes, data }: Tensor): string[] {
 }
 
 /** What the model is, and its sites with the meaning of their axes. */
-function listSites(name: string, { family, spec, params, tokenizer }: LoadedModel, json: boolean): void {
-  const known = [...sites(spec)].map(([site, legend]) => ({ site, shape: legend.split(' ') }))
-  const parameters = leaves(params).reduce((sum, [, { sizes }]) => sum + sizes.reduce((a, b) => a * b, 1), 0)
-  const { layers, width, vocab, context } = spec
+function listSites(name: string, { sites, ...about }: About, json: boolean): void {
+  const known = [...sites].map(([site, legend]) => ({ site, shape: legend.split(' ') }))
   if (json) {
-    printJson({
-      family,
-      parameters,
-      layers,
-      width,
-      vocab,
-      context,
-      tokenizer: tokenizer !== undefined,
-      sites: known,
-    })
+    printJson({ ...about, sites: known })
     return
   }
+  const { family, kind, parameters, layers, width, vocab, context, tokenizer } = about
+  const deep =
+    typeof layers === 'number' ? `${layers} layers` : `${layers.encoder} and ${layers.decoder} layers`
   print(
-    `${name}: ${family}, ${parameters.toLocaleString('en-US')} parameters, ${layers} layers of width ${width}, `,
+    `${name}: ${family} (${kind}), ${parameters.toLocaleString('en-US')} parameters, ${deep} of width ${width}, `,
   )
-  print(`vocabulary ${vocab}, context ${context}${tokenizer ? '' : ', no tokenizer'}\n\n`)
+  print(
+    `vocabulary ${vocab}${context === null ? '' : `, context ${context}`}${tokenizer ? '' : ', no tokenizer'}\n\n`,
+  )
   // One line for all layers.
   const shown = known.flatMap(({ site, shape }) => {
-    const [, layer, rest] = /^blocks\.(\d+)\.(.*)$/.exec(site) ?? []
+    const [, side, layer, rest] = /^(.*\bblocks)\.(\d+)\.(.*)$/.exec(site) ?? []
     if (rest === undefined) return [[site, shape.join(' ')]]
-    return layer === '0' ? [[`blocks.N.${rest}`, shape.join(' ')]] : []
+    return layer === '0' ? [[`${side}.N.${rest}`, shape.join(' ')]] : []
   })
   print(table(shown))
-  print(
-    dim(
-      `\nN: 0 to ${layers - 1}. Read one with: glossa inspect -m ${name} -p TEXT --tap blocks.0.hook_resid_post\n`,
-    ),
-  )
+  const range =
+    typeof layers === 'number'
+      ? `0 to ${layers - 1}`
+      : `0 to ${layers.encoder - 1} of the encoder, 0 to ${layers.decoder - 1} of the decoder`
+  const example = known.find(({ site }) => site.endsWith('blocks.0.hook_resid_post'))!.site
+  print(dim(`\nN: ${range}. Read one with: glossa inspect -m ${name} -p TEXT --tap ${example}\n`))
 }

@@ -1,30 +1,14 @@
 /** The generation loop: prompts in, tokens out, one at a time for every row of the batch. */
 import { random, tensor } from '../array/index.ts'
-import type { Model, TapOptions } from '../model/index.ts'
-import type { DecodeStream, Tokenizer } from '../text/index.ts'
+import type { Model, Seq2Seq, TapOptions } from '../model/index.ts'
 import { beamSearch } from './beam.ts'
 import type { Constraint } from './constrain/index.ts'
-import { argMax, draw, logSumExp, mostLikely, type TokenLogprob } from './logits.ts'
+import type { TokenLogprob } from './logits.ts'
 import { checkBeams, type GenerateOptions, type Generation, parseOptions, rulesOf } from './options.ts'
+import { type FinishReason, type GenerateEvent, Row } from './row.ts'
 import type { Rule } from './rule.ts'
 import { scoreTokens } from './score.ts'
-import { StopTexts } from './stop.ts'
-
-/** `stop`: a stop text or token; `length`: maxTokens; `context`: the model's last position is taken. */
-export type FinishReason = 'stop' | 'length' | 'context'
-
-export interface GenerateEvent {
-  /** Index of the prompt; with `samples` the continuations of one prompt follow each other. */
-  readonly row: number
-  /** The token of this step; absent in a row's last event. */
-  readonly token?: number
-  /** Text that has become certain with it; may be empty, never part of a character. */
-  readonly text: string
-  /** With `logprobs`: by the model, before any rule, in nats. */
-  readonly logprob?: number
-  readonly top?: readonly TokenLogprob[]
-  readonly finish?: FinishReason
-}
+import { generateTargets } from './targets.ts'
 
 export interface Context {
   readonly signal?: AbortSignal
@@ -39,8 +23,11 @@ export interface Context {
 /** A prompt: text, which is encoded with the special tokens of the model, or token ids as they are. */
 export type Prompt = string | readonly number[]
 
+/** An encoder-decoder answers its prompt; a decoder goes on with it. */
+const isSeq2Seq = (model: Model | Seq2Seq): model is Seq2Seq => 'encode' in model
+
 /** The token ids of a prompt. */
-export function promptTokens(model: Model, prompt: Prompt): number[] {
+export function promptTokens(model: Pick<Model, 'tokenizer' | 'path'>, prompt: Prompt): number[] {
   if (typeof prompt !== 'string') {
     if (prompt.length === 0) throw new Error('a prompt has no tokens')
     return [...prompt]
@@ -53,77 +40,14 @@ export function promptTokens(model: Model, prompt: Prompt): number[] {
   return [model.tokenizer.bos]
 }
 
-/** State of one prompt's continuation. */
-class Row {
-  readonly tokens: number[]
-  readonly #stop: StopTexts
-  readonly #stream: DecodeStream | undefined
-  readonly #begin: number | undefined
-  readonly #uniform: () => number
-  readonly #promptLength: number
-  readonly #rules: readonly Rule[]
-  /** Whether a stop text has ended the row: nothing after it is shown. */
-  #cut = false
-  generated = 0
-  finish: FinishReason | undefined
-
-  constructor(
-    tokens: number[],
-    options: Generation,
-    seed: number,
-    tokenizer: Tokenizer | undefined,
-    rules: readonly Rule[],
-  ) {
-    this.tokens = tokens
-    this.#promptLength = tokens.length
-    this.#rules = rules
-    this.#stop = new StopTexts(options.stop)
-    this.#stream = tokenizer?.stream()
-    this.#begin = tokenizer?.bos
-    this.#uniform = random.generator(seed)
-  }
-
-  /** Chooses the next token from f32 [vocab], which it may change. */
-  choose(logits: Float32Array, greedy: boolean): number {
-    const context = { tokens: this.tokens, promptLength: this.#promptLength, random: this.#uniform }
-    for (const rule of this.#rules) rule(logits, context)
-    const token = greedy ? argMax(logits) : draw(logits, this.#uniform())
-    if (!Number.isFinite(logits[token]))
-      throw new Error(`no token can follow: the logit of the best one is ${logits[token]}`)
-    return token
-  }
-
-  /** Takes a token into the row; gives the text to show. */
-  accept(token: number): string {
-    // The text goes on where the prompt's ends: its space is not the first one, which decoding drops, and half
-    // a character is completed.
-    if (this.generated === 0)
-      for (const prior of this.tokens) if (prior !== this.#begin) this.#stream?.push(prior)
-    this.tokens.push(token)
-    this.generated++
-    const { text, stopped } = this.#stop.push(this.#stream?.push(token) ?? '')
-    if (stopped) {
-      this.finish = 'stop'
-      this.#cut = true
-    }
-    return text
-  }
-
-  /** The text still held back when the row ends. */
-  rest(): string {
-    if (this.#cut) return ''
-    const { text, stopped } = this.#stop.push(this.#stream?.flush() ?? '')
-    return stopped ? text : text + this.#stop.flush()
-  }
-}
-
 /**
  * Continues every prompt until each has finished. Events of one step come in the order of the rows; a row's
  * last event carries `finish`. Rows are independent: a batch gives what each prompt gives alone, up to the
- * rounding of the products. Aborting throws the signal's reason between two steps.
+ * rounding of the products. Aborting throws the signal's reason between two steps. An encoder-decoder takes what
+ * shapes a row, and neither beams nor `promptLogprobs`.
  */
 export async function* generate(
-  model: Model,
+  model: Model | Seq2Seq,
   prompts: readonly Prompt[],
   options: GenerateOptions = {},
   context: Context = {},
@@ -135,19 +59,22 @@ export async function* generate(
   const ends = new Set(settings.stopTokens ?? model.ends)
   const constrain = context.constrain ? [context.constrain.rule(ends)] : []
   const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32)
-  const asked = prompts.flatMap((prompt) => new Array<Prompt>(settings.samples).fill(prompt))
-  const rows = asked.map(
-    (prompt, i) =>
-      new Row(
-        promptTokens(model, prompt),
-        settings,
-        asked.length === 1 ? seed : random.fold(seed, i),
-        tokenizer,
-        [...constrain, ...rulesOf(settings, tokenizer), ...(context.rules ?? [])],
-      ),
-  )
+  const asked = prompts
+    .flatMap((prompt) => new Array<Prompt>(settings.samples).fill(prompt))
+    .map((prompt) => promptTokens(model, prompt))
+  const rows = asked.map((prompt, i) => {
+    const own = asked.length === 1 ? seed : random.fold(seed, i)
+    const rules = [...constrain, ...rulesOf(settings, tokenizer), ...(context.rules ?? [])]
+    return isSeq2Seq(model)
+      ? new Row([model.spec.start], settings, own, tokenizer, rules, model.spec.start)
+      : new Row(prompt, settings, own, tokenizer, rules)
+  })
   if (rows.length === 0) return
   checkBeams(settings)
+  if (isSeq2Seq(model)) {
+    yield* generateTargets(model, asked, rows, settings, { ends, ...context })
+    return
+  }
   if (settings.beams > 1) {
     if (context.rules?.length || context.edit || context.constrain)
       throw new Error('beam search takes no rules, edits or constraints yet')
@@ -188,19 +115,7 @@ export async function* generate(
         continue
       }
       const own = logits.slice(i * vocab, (i + 1) * vocab)
-      const top = settings.logprobs === undefined ? undefined : mostLikely(own, settings.logprobs)
-      const original = settings.logprobs === undefined ? undefined : own.slice()
-      const token = row.choose(own, settings.temperature === 0)
-      const logprob = original && original[token]! - logSumExp(original)
-      fresh.push([token])
-      if (ends.has(token)) row.finish = 'stop'
-      else {
-        const text = row.accept(token)
-        yield { row: i, token, text, ...(top && { top }), ...(logprob !== undefined && { logprob }) }
-        if (row.finish === undefined && row.generated >= settings.maxTokens) row.finish = 'length'
-        else if (row.finish === undefined && row.tokens.length >= model.context) row.finish = 'context'
-      }
-      if (row.finish !== undefined) yield { row: i, text: row.rest(), finish: row.finish }
+      fresh.push([yield* row.advance(own, i, settings, { ends, room: model.context })])
     }
     step.logits.dispose()
   }
@@ -238,7 +153,7 @@ export interface Completion {
 
 /** Runs `generate` to its end. */
 export async function complete(
-  model: Model,
+  model: Model | Seq2Seq,
   prompts: readonly Prompt[],
   options: GenerateOptions = {},
   context: Context = {},
@@ -264,7 +179,7 @@ export async function complete(
     }
     if (event.finish) result.finish = event.finish
   }
-  if (!options.promptLogprobs) return results
+  if (!options.promptLogprobs || isSeq2Seq(model)) return results
   const scored: Completion[] = []
   for (const result of results)
     scored.push({ ...result, promptLogprobs: await scoreTokens(model, result.promptTokens) })

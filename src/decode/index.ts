@@ -12,14 +12,13 @@ export {
   type Completion,
   type Context,
   complete,
-  type FinishReason,
-  type GenerateEvent,
   generate,
   type Prompt,
   promptTokens,
 } from './generate.ts'
 export { argMax, draw, logSumExp, mostLikely, type TokenLogprob } from './logits.ts'
 export { type GenerateOptions, generateSchema, parseOptions, rulesOf } from './options.ts'
+export type { FinishReason, GenerateEvent } from './row.ts'
 export * from './rule.ts'
 export * from './rules/index.ts'
 export { type ScoreContext, scoreBatch, scoreStepwise, scoreTokens } from './score.ts'

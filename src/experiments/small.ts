@@ -120,7 +120,7 @@ export async function trainSmall(context: ExperimentContext, options: SmallOptio
   })
   using trainer = new Trainer({
     engine: context.engine,
-    model: wholly(options.params ?? initialize(spec, { seed, tied: names.head === undefined })),
+    model: wholly(options.params ?? initialize(spec, { seed, names })),
     objective: (options.objective ?? nextToken)(spec),
     batches:
       options.batches ?? new PackedBatches({ sources: [{ tokens: corpus.learned }], batch, length, seed }),

@@ -67,7 +67,8 @@ export function forward(
   taps: Taps,
 ): ForwardOutput {
   const place = placeOf(input, rotary)
-  const embedded = lookUp(params.embed, input.tokens, spec.width)
+  const found = lookUp(params.embed, input.tokens, spec.embedWidth ?? spec.width)
+  const embedded = params.projectIn ? linear(found, params.projectIn, 'out-in') : found
   let residual = taps.at(
     'hook_embed',
     spec.embedScale === undefined ? embedded : embedded.mul(spec.embedScale),
@@ -108,19 +109,27 @@ export function forward(
 
   const cache: LayerCache[] = []
   let incoming: readonly string[] = []
+  const afterSum = spec.norm.place === 'sum'
+  /** Whether a block is tapped after its attention, where the first norm may stand too. */
+  const tappedLater = (site: string): boolean =>
+    taps.wantsAfterAttention(site) || (afterSum && taps.wants(`${site}.ln1.hook_normalized`))
+  /** Adds the update to the residual and goes on with the norm of the sum. */
+  const normalizeSum = (name: string, params: Norm | undefined, ...sites: readonly string[]): void => {
+    residual = taps.at(`${name}.hook_normalized`, normed(params, ...sites))
+  }
   params.blocks.forEach((block, layer) => {
     const site = `blocks.${layer}`
     /** A norm that stands before or after a part, with its tap. */
     const tapped = (name: string, value: Tensor): Tensor => taps.at(`${site}.${name}.hook_normalized`, value)
     const after = (name: string, params: Norm | undefined, value: Tensor): Tensor =>
       params ? tapped(name, norm(value, params, spec.norm)) : value
-    const before = normed(block.ln1, ...incoming, `${site}.hook_resid_pre`)
-    const first = block.ln1 ? tapped('ln1', before) : before
+    const before = normed(afterSum ? undefined : block.ln1, ...incoming, `${site}.hook_resid_pre`)
+    const first = block.ln1 && !afterSum ? tapped('ln1', before) : before
     const attended = attention(spec, block.attn, first, place, input.past?.cache[layer], taps, layer)
     if (attended.cache) cache.push(attended.cache)
     let mixed = taps.at(`${site}.hook_attn_out`, after('ln1_post', block.ln1Post, attended.out))
     // After the last attention rows no longer meet: those whose logits nobody wants can stop here.
-    const last = input.at && layer === spec.layers - 1 && !taps.wantsAfterAttention(site)
+    const last = input.at && layer === spec.layers - 1 && !tappedLater(site)
     let second: Tensor
     if (spec.parallel) {
       if (last) {
@@ -135,26 +144,34 @@ export function forward(
     } else {
       update = mixed
       if (last) narrow(input.at!)
-      const value = normed(block.ln2, `${site}.hook_resid_mid`)
-      second = block.ln2 ? tapped('ln2', value) : value
+      if (afterSum) {
+        normalizeSum(`${site}.ln1`, block.ln1, `${site}.hook_resid_mid`)
+        second = residual
+      } else {
+        const value = normed(block.ln2, `${site}.hook_resid_mid`)
+        second = block.ln2 ? tapped('ln2', value) : value
+      }
     }
     const written = taps.at(
       `${site}.hook_mlp_out`,
       after('ln2_post', block.ln2Post, ffn(spec, block.mlp, second, taps, site)),
     )
     update = spec.parallel ? mixed.add(written) : written
+    if (afterSum) normalizeSum(`${site}.ln2`, block.ln2)
     incoming = [`${site}.hook_resid_post`]
   })
 
   const last = `blocks.${spec.layers - 1}`
-  if (input.at && taps.wantsAfterAttention(last)) {
+  if (input.at && tappedLater(last)) {
     settle(...incoming)
     incoming = []
     narrow(input.at)
   }
-  const final = taps.at('ln_final.hook_normalized', normed(params.lnFinal, ...incoming))
+  const normal = normed(params.lnFinal, ...incoming)
+  const final = params.lnFinal ? taps.at('ln_final.hook_normalized', normal) : normal
   // A head is a row for each token, whatever the layout of the blocks.
-  const logits = linear(final, params.head ?? { weight: params.embed }, 'out-in')
+  const read = params.projectOut ? linear(final, params.projectOut, 'out-in') : final
+  const logits = linear(read, params.head ?? { weight: params.embed }, 'out-in')
   return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(input.past && { cache }) }
 }
 

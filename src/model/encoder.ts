@@ -1,111 +1,12 @@
-/**
- * Encoders of the BERT kind (Devlin et al. 2019): every token sees every other, and each part is followed by a
- * norm of the sum.
- */
-import { type Jitted, scalar, Tensor, tensor } from '../array/index.ts'
+/** An encoder on an engine: its sites are read, and edited, by name. */
+import { type Jitted, type Tensor, tensor } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
 import type { Tokenizer } from '../text/index.ts'
+import { type EncoderInput, encodeForward, encoderSites } from './encoderForward.ts'
 import type { EncoderParams, EncoderSpec } from './encoderSpec.ts'
 import { loadEncoder } from './loadEncoder.ts'
-import { attend, splitHeads } from './parts/attention.ts'
-import { activate, linear, norm } from './parts/linear.ts'
-import type { Linear, NormSpec } from './spec.ts'
+import { Programs, type TokenRows, tokenRows } from './programs.ts'
 import { type TapOptions, Taps } from './taps.ts'
-
-export interface EncoderInput {
-  /** i32 [batch, T] */
-  readonly tokens: Tensor
-  /** i32 [batch, T]: 1 for tokens, 0 for padding. */
-  readonly mask: Tensor
-  /** i32 [batch, T] */
-  readonly segments: Tensor
-}
-
-const blockSites = {
-  hook_resid_pre: 'batch T width',
-  'attn.hook_q': 'batch T H D',
-  'attn.hook_k': 'batch T H D',
-  'attn.hook_v': 'batch T H D',
-  'attn.hook_attn_scores': 'batch H T T',
-  'attn.hook_pattern': 'batch H T T',
-  'attn.hook_z': 'batch T H D',
-  hook_attn_out: 'batch T width',
-  hook_resid_mid: 'batch T width',
-  'ln1.hook_normalized': 'batch T width',
-  'mlp.hook_pre': 'batch T hidden',
-  'mlp.hook_post': 'batch T hidden',
-  hook_mlp_out: 'batch T width',
-  hook_resid_post: 'batch T width',
-} as const
-
-/** Every site of an encoder with its shape legend. `hook_resid_post` is after the block's last norm. */
-export function encoderSites(spec: EncoderSpec, params: EncoderParams): Map<string, string> {
-  const map = new Map<string, string>([['hook_embed', 'batch T width']])
-  for (let layer = 0; layer < spec.layers; layer++)
-    for (const [site, legend] of Object.entries(blockSites)) map.set(`blocks.${layer}.${site}`, legend)
-  map.set('last_hidden_state', 'batch T width')
-  if (params.pooler) map.set('pooled', 'batch width')
-  if (params.head) map.set('logits', 'batch T vocab')
-  return map
-}
-
-/** Passes tokens through the encoder; what comes out is read at its sites. */
-export function encodeForward(
-  spec: EncoderSpec,
-  params: EncoderParams,
-  input: EncoderInput,
-  taps: Taps,
-): void {
-  const layerNorm: NormSpec = { kind: 'layer', epsilon: spec.epsilon }
-  const headSize = spec.width / spec.heads
-  const dense = (x: Tensor, part: Linear): Tensor => linear(x, part, 'out-in')
-  const hidden = input.mask.equal(0).expandDims(1).expandDims(1)
-  const mask = hidden.where(scalar(Number.NEGATIVE_INFINITY), 0)
-
-  let embedded = params.embed.gather(input.tokens).add(params.positions.gather(positionsOf(spec, input)))
-  if (params.segments) embedded = embedded.add(params.segments.gather(input.segments))
-  embedded = norm(embedded, params.lnEmbed, layerNorm)
-  let x = taps.at('hook_embed', params.project ? dense(embedded, params.project) : embedded)
-
-  params.blocks.forEach((block, layer) => {
-    const tap = (name: string, value: Tensor): Tensor => taps.at(`blocks.${layer}.${name}`, value)
-    x = tap('hook_resid_pre', x)
-    const heads = (part: Linear, name: string): Tensor =>
-      tap(`attn.${name}`, splitHeads(dense(x, part), spec.heads, headSize))
-    const [q, k, v] = [
-      heads(block.attn.q, 'hook_q'),
-      heads(block.attn.k, 'hook_k').transpose([0, 2, 1, 3]),
-      heads(block.attn.v, 'hook_v').transpose([0, 2, 1, 3]),
-    ]
-    const z = attend(q, k, v, mask, { scale: 1 / Math.sqrt(headSize) }, (name, value) =>
-      tap(`attn.${name}`, value),
-    )
-    const mixed = dense(tap('attn.hook_z', z).reshape(x.shape), block.attn.o)
-    const mid = tap('hook_resid_mid', x.add(tap('hook_attn_out', mixed)))
-    const first = tap('ln1.hook_normalized', norm(mid, block.ln1, layerNorm))
-    const pre = tap('mlp.hook_pre', dense(first, block.mlp.up))
-    const post = tap('mlp.hook_post', activate(pre, spec.activation))
-    const written = tap('hook_mlp_out', dense(post, block.mlp.down))
-    x = tap('hook_resid_post', norm(first.add(written), block.ln2, layerNorm))
-  })
-  x = taps.at('last_hidden_state', x)
-  if (params.pooler && taps.wants('pooled'))
-    taps.at('pooled', dense(x.slice(1, 0, 1).reshape([x.shape[0]!, spec.width]), params.pooler).tanh())
-  if (params.head && taps.wants('logits')) {
-    const { transform, norm: own, bias } = params.head
-    const ready = norm(activate(dense(x, transform), spec.activation), own, layerNorm)
-    taps.at('logits', dense(ready, { weight: params.embed, bias }))
-  }
-}
-
-/** Rows of the table of positions: 0, 1, 2 ..., or the count of tokens so far where padding does not count. */
-function positionsOf({ firstPosition }: EncoderSpec, { mask }: EncoderInput): Tensor {
-  if (firstPosition === undefined) return mask.mul(0).add(1).cumSum(1).sub(1)
-  return mask
-    .cumSum(1)
-    .mul(mask)
-    .add(firstPosition - 1)
-}
 
 export interface EncoderParts {
   readonly engine: Engine
@@ -128,7 +29,7 @@ export class Encoder {
   readonly params: EncoderParams
   readonly tokenizer: Tokenizer | undefined
   readonly path: string
-  readonly #programs = new Map<string, Jitted<[EncoderParams, EncoderInput], Record<string, Tensor>>>()
+  readonly #programs: Programs<{ encode: Jitted<[EncoderParams, EncoderInput], Record<string, Tensor>> }>
 
   constructor(parts: EncoderParts) {
     this.engine = parts.engine
@@ -136,6 +37,7 @@ export class Encoder {
     this.params = parts.params
     this.tokenizer = parts.tokenizer
     this.path = parts.path ?? 'encoder'
+    this.#programs = new Programs(this.sites, (taps) => ({ encode: this.#compile(taps) }))
   }
 
   /** Opens a checkpoint in Hugging Face layout: BERT, RoBERTa, DistilBERT, ELECTRA and their kin. */
@@ -153,23 +55,17 @@ export class Encoder {
    * by the caller, with a mask.
    */
   async run(
-    tokens: Tensor | readonly (readonly number[])[],
+    tokens: TokenRows,
     { mask, segments, read = ['last_hidden_state'], edit = {} }: EncoderOptions = {},
   ): Promise<Record<string, Tensor>> {
-    const ids = this.#rows(tokens)
+    const ids = this.rows(tokens)
     const shape = ids.sizes
     const filled = (value: number): Tensor => tensor(new Int32Array(shape[0]! * shape[1]!).fill(value), shape)
     const input = { tokens: ids, mask: mask ?? filled(1), segments: segments ?? filled(0) }
-    // Edits are functions: a program with edits is not kept.
-    const key = Object.keys(edit).length === 0 ? read.join(',') : undefined
-    const program = (key !== undefined && this.#programs.get(key)) || this.#compile({ read, edit })
-    if (key !== undefined) this.#programs.set(key, program)
-    return program(this.params, input)
+    return this.#programs.of({ read, edit }).encode(this.params, input)
   }
 
   #compile(options: TapOptions): Jitted<[EncoderParams, EncoderInput], Record<string, Tensor>> {
-    // Unknown sites are reported before anything is compiled.
-    new Taps(this.sites, options)
     const axes = ['batch', 'time']
     return this.engine.jit(
       (params: EncoderParams, input: EncoderInput) => {
@@ -181,31 +77,29 @@ export class Encoder {
     )
   }
 
-  #rows(tokens: Tensor | readonly (readonly number[])[]): Tensor {
-    const ids = tokens instanceof Tensor ? tokens : stacked(tokens)
-    const { vocab, positions, firstPosition = 0 } = this.spec
-    for (const id of ids.data)
-      if (id < 0 || id >= vocab) throw new RangeError(`token ${id} is outside the vocabulary of ${vocab}`)
-    if (ids.sizes[1]! > positions - firstPosition)
-      throw new RangeError(`${ids.sizes[1]} tokens, but the model has ${positions - firstPosition} positions`)
-    return ids
+  /** Token rows as an i32 array; throws for rows of different lengths and ids outside the vocabulary. */
+  rows(tokens: TokenRows): Tensor {
+    const { vocab } = this.spec
+    return tokenRows(tokens, {
+      vocab,
+      remedy: 'pad them and give a mask',
+      checkLength: (length) => {
+        if (length > this.context)
+          throw new RangeError(`${length} tokens, but the model has ${this.context} positions`)
+      },
+    })
+  }
+
+  /** Most positions of a row. */
+  get context(): number {
+    return this.spec.positions - (this.spec.firstPosition ?? 0)
   }
 
   dispose(): void {
-    for (const program of this.#programs.values()) program.dispose()
-    this.#programs.clear()
+    this.#programs.dispose()
   }
 
   [Symbol.dispose](): void {
     this.dispose()
   }
-}
-
-function stacked(rows: readonly (readonly number[])[]): Tensor {
-  const length = rows[0]?.length ?? 0
-  if (length === 0) throw new Error('there are no tokens')
-  const odd = rows.find((row) => row.length !== length)
-  if (odd)
-    throw new Error(`rows of ${length} and ${odd.length} tokens in one batch; pad them and give a mask`)
-  return tensor(Int32Array.from(rows.flat()), [rows.length, length])
 }

@@ -1,10 +1,11 @@
 /** A model on an engine: the programs that run it, compiled when first needed and shared. */
-import { type Axes, crossEntropy, type Jitted, Tensor, tensor, zeros } from '../array/index.ts'
+import { type Axes, crossEntropy, type Jitted, type Tensor, tensor, zeros } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
 import type { Tokenizer } from '../text/index.ts'
 import { type Cache, forward } from './decoder.ts'
 import { load } from './load.ts'
 import { type RotaryTables, rotaryTables } from './parts/position.ts'
+import { Programs, type TokenRows, tokenRows } from './programs.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
 import { type TapOptions, Taps } from './taps.ts'
 
@@ -27,7 +28,7 @@ export interface StepOutput {
 }
 
 type Program<A extends readonly unknown[], R> = Jitted<A, R>
-interface Programs {
+type DecoderPrograms = {
   readonly forward: Program<[tokens: Tensor], Record<string, Tensor>>
   readonly step: Program<[StepInput], StepOutput>
   /** `step` for several new tokens in several rows that have a past. */
@@ -55,8 +56,6 @@ export interface ModelParts {
 }
 
 const defaultContext = 32768
-/** Sets of reads and edits whose programs are kept, least recently used first out. */
-const keptPrograms = 32
 const cacheAxes: Axes = ['batch', null, 'capacity', null]
 const stepAxes: Axes = { tokens: ['batch', 'time'], cache: cacheAxes, lengths: ['batch'], at: ['batch'] }
 
@@ -74,7 +73,7 @@ export class Model {
   readonly taps: TapOptions
   readonly #prepack: boolean
   readonly #rotary: RotaryTables | undefined
-  readonly #programs = new Map<string, Programs>()
+  readonly #programs: Programs<DecoderPrograms>
 
   constructor(parts: ModelParts) {
     this.engine = parts.engine
@@ -89,6 +88,7 @@ export class Model {
     this.#prepack = parts.prepack ?? true
     this.context = parts.context ?? Math.min(parts.spec.context, defaultContext)
     this.#rotary = rotaryTables(parts.spec, this.context)
+    this.#programs = new Programs(parts.spec, (taps) => this.#make(taps))
     if (!this.#rotary && this.context > parts.spec.context)
       throw new RangeError(`context ${this.context}: the model has ${parts.spec.context} learned positions`)
   }
@@ -102,15 +102,12 @@ export class Model {
    * Runs whole sequences without a cache. `tokens` are rows of equal length. Gives the sites in `read`;
    * `edit` replaces activations on the way.
    */
-  async run(
-    tokens: Tensor | readonly (readonly number[])[],
-    taps: TapOptions = { read: ['logits'] },
-  ): Promise<Record<string, Tensor>> {
+  async run(tokens: TokenRows, taps: TapOptions = { read: ['logits'] }): Promise<Record<string, Tensor>> {
     return this.programs(taps).forward(this.rows(tokens))
   }
 
   /** Log-probabilities in nats of every token after the first of each row, [batch, T - 1]. */
-  async score(tokens: Tensor | readonly (readonly number[])[], taps: TapOptions = {}): Promise<Tensor> {
+  async score(tokens: TokenRows, taps: TapOptions = {}): Promise<Tensor> {
     return this.programs(taps).score(this.rows(tokens))
   }
 
@@ -148,21 +145,9 @@ export class Model {
   }
 
   /** Token rows as an i32 array; throws for rows of different lengths and ids outside the vocabulary. */
-  rows(tokens: Tensor | readonly (readonly number[])[]): Tensor {
-    if (tokens instanceof Tensor) {
-      for (const id of tokens.data) this.#check(Number(id))
-      this.#checkLength(tokens.sizes.at(-1)!)
-      return tokens
-    }
-    const [first] = tokens
-    if (!first || first.length === 0) throw new Error('there are no tokens')
-    this.#checkLength(first.length)
-    for (const row of tokens) {
-      if (row.length !== first.length)
-        throw new Error(`rows of ${first.length} and ${row.length} tokens in one batch; pad or split them`)
-      for (const id of row) this.#check(id)
-    }
-    return tensor(Int32Array.from(tokens.flat()), [tokens.length, first.length])
+  rows(tokens: TokenRows): Tensor {
+    const checkLength = (length: number): void => this.#checkLength(length)
+    return tokenRows(tokens, { vocab: this.spec.vocab, remedy: 'pad or split them', checkLength })
   }
 
   #checkLength(length: number): void {
@@ -172,29 +157,9 @@ export class Model {
       )
   }
 
-  #check(id: number): void {
-    if (!Number.isInteger(id) || id < 0 || id >= this.spec.vocab)
-      throw new RangeError(`token ${id} is outside the vocabulary of ${this.spec.vocab}`)
-  }
-
   /** The compiled programs for these reads and edits. */
-  programs(taps: TapOptions): Programs {
-    const merged = this.#merge(taps)
-    const key = tapKey(merged)
-    const known = this.#programs.get(key)
-    // Newest last.
-    this.#programs.delete(key)
-    if (known) {
-      this.#programs.set(key, known)
-      return known
-    }
-    // Unknown sites are reported here, before anything is compiled.
-    new Taps(this.spec, merged)
-    const made = this.#make(merged)
-    this.#programs.set(key, made)
-    // Programs that nobody runs any more release their sessions when they are collected.
-    if (this.#programs.size > keptPrograms) this.#programs.delete(this.#programs.keys().next().value!)
-    return made
+  programs(taps: TapOptions): DecoderPrograms {
+    return this.#programs.of(this.#merge(taps))
   }
 
   #merge(taps: TapOptions): TapOptions {
@@ -204,7 +169,7 @@ export class Model {
     return { read: [...new Set([...(this.taps.read ?? []), ...(taps.read ?? [])])], edit: edits }
   }
 
-  #make(options: TapOptions): Programs {
+  #make(options: TapOptions): DecoderPrograms {
     const { spec } = this
     return {
       forward: this.#compile('forward', [['batch', 'time']], {}, (params, tokens: Tensor) => {
@@ -260,33 +225,16 @@ export class Model {
     })
   }
 
-  get #kept(): Jitted<never, unknown>[] {
-    return [...this.#programs.values()].flatMap((programs) => Object.values(programs))
-  }
-
   /** How many programs are compiled and kept. */
   get compilations(): number {
-    return this.#kept.reduce((sum, { compilations }) => sum + compilations, 0)
+    return this.#programs.compilations
   }
 
   dispose(): void {
-    for (const program of this.#kept) program.dispose()
-    this.#programs.clear()
+    this.#programs.dispose()
   }
 
   [Symbol.dispose](): void {
     this.dispose()
   }
-}
-
-const functionIds = new WeakMap<object, number>()
-let nextFunction = 0
-
-/** Equal reads and the same edit functions share programs. */
-function tapKey({ read = [], edit = {} }: TapOptions): string {
-  const edits = Object.entries(edit).map(([site, f]) => {
-    if (!functionIds.has(f)) functionIds.set(f, nextFunction++)
-    return `${site}=${functionIds.get(f)}`
-  })
-  return `${read.join(',')};${edits.join(',')}`
 }

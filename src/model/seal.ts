@@ -146,7 +146,7 @@ export interface WeightBill {
 }
 
 /** What a model's weights cost. */
-export function weightBill({ params }: Model): WeightBill {
+export function weightBill({ params }: { readonly params: { readonly head?: unknown } }): WeightBill {
   const entries = leaves(params)
   const sizeOf = (tensor: Tensor): number =>
     bytesPerElement[tensor.dtype] * tensor.sizes.reduce((a, b) => a * b, 1)

@@ -5,7 +5,7 @@ import type { DecoderSpec } from './spec.ts'
 
 type Names = DecoderNames['blocks'][number]
 type NamedLinear = Extract<Names['attn'], { o: unknown }>['o']
-type NamedNorm = DecoderNames['lnFinal']
+type NamedNorm = NonNullable<DecoderNames['lnFinal']>
 
 /** Shape by name of tensor. */
 export function parameterShapes(spec: DecoderSpec, names: DecoderNames): Map<string, Shape> {
@@ -48,7 +48,10 @@ export function parameterShapes(spec: DecoderSpec, names: DecoderNames): Map<str
     }
     matrix(part.down, ffn.hidden, width)
   }
-  expect(names.embed, [vocab, width])
+  const { embedWidth = width } = spec
+  expect(names.embed, [vocab, embedWidth])
+  if (names.projectIn) matrix(names.projectIn, embedWidth, width, 'out-in')
+  if (names.projectOut) matrix(names.projectOut, width, embedWidth, 'out-in')
   if (position.kind === 'learned') expect(names.positions, [spec.context + (position.offset ?? 0), width])
   for (const block of names.blocks) {
     for (const part of [block.ln1, block.ln1Post, block.ln2, block.ln2Post]) norm(part)
@@ -56,6 +59,6 @@ export function parameterShapes(spec: DecoderSpec, names: DecoderNames): Map<str
     feedForward(block.mlp)
   }
   norm(names.lnFinal)
-  if (names.head) matrix(names.head, width, vocab, 'out-in')
+  if (names.head) matrix(names.head, embedWidth, vocab, 'out-in')
   return shapes
 }

@@ -8,6 +8,8 @@ export interface DecoderSpec {
   readonly layers: number
   /** Most positions the model was made for. */
   readonly context: number
+  /** Of the embeddings, which are projected to `width` and back where it is another (OPT-350m). */
+  readonly embedWidth?: number
   /** Factor of the embeddings; 1 by default. */
   readonly embedScale?: number
   readonly norm: NormSpec
@@ -37,8 +39,11 @@ export interface NormSpec {
   readonly epsilon: number
   /** What is added to the stored weights: 1 where they are differences from 1 (Gemma). */
   readonly offset?: number
-  /** Where it stands: before a part reads the residual (the default), after the part, or both. */
-  readonly place?: 'before' | 'after' | 'both'
+  /**
+   * Where it stands: before a part reads the residual (the default), after the part, or both; or after their sum,
+   * which it replaces, with no norm at the end (Vaswani et al. 2017; OPT-350m).
+   */
+  readonly place?: 'before' | 'after' | 'both' | 'sum'
 }
 
 export type PositionSpec =
@@ -68,6 +73,37 @@ export type RotaryScaling =
       readonly lowFrequencyFactor: number
       readonly highFrequencyFactor: number
       readonly originalContext: number
+    }
+  /**
+   * A greater base beyond `originalContext` (NTK-aware; "dynamic" in Hugging Face). There it grows with each sequence,
+   * and keys in a cache keep older angles; here it is the one for the context that the model is opened with.
+   */
+  | { readonly kind: 'dynamic'; readonly factor: number; readonly originalContext: number }
+  /**
+   * YaRN (Peng et al. 2023, equations 23 and 24): pairs that turn more than `fast` times within `originalContext` are
+   * kept, those that turn less than `slow` times are divided by the factor, with a slope between; cos and sin are
+   * multiplied by `magnitude`.
+   */
+  | {
+      readonly kind: 'yarn'
+      readonly factor: number
+      readonly originalContext: number
+      readonly fast: number
+      readonly slow: number
+      /** Whether the ends of the slope are rounded to whole pairs. */
+      readonly truncate: boolean
+      readonly magnitude: number
+    }
+  /**
+   * LongRoPE (Ding et al. 2024): every pair divided by a factor of its own, from one list up to `originalContext` and
+   * from another where the model is opened with more; cos and sin multiplied by `magnitude`.
+   */
+  | {
+      readonly kind: 'longrope'
+      readonly short: readonly number[]
+      readonly long: readonly number[]
+      readonly originalContext: number
+      readonly magnitude: number
     }
 
 export interface AttentionSpec {
@@ -141,7 +177,7 @@ export interface ExpertParams {
 }
 export type FfnParams = DenseParams | ExpertParams
 export interface BlockParams {
-  /** Before attention. */
+  /** Before attention, or after its sum with the residual. */
   readonly ln1?: Norm | undefined
   readonly attn: AttentionParams
   /** After attention, before it is added to the residual. */
@@ -151,12 +187,15 @@ export interface BlockParams {
   readonly ln2Post?: Norm | undefined
 }
 export interface DecoderParams {
-  /** [vocab, width] */
+  /** [vocab, width of the embeddings] */
   readonly embed: Matrix
   /** Learned positions [context, width]. */
   readonly positions?: Tensor | undefined
+  /** From the width of the embeddings to that of the residual, and back: [out, in]. */
+  readonly projectIn?: Linear | undefined
+  readonly projectOut?: Linear | undefined
   readonly blocks: readonly BlockParams[]
-  readonly lnFinal: Norm
+  readonly lnFinal?: Norm | undefined
   /** Without a head the embedding is used again (tied). */
   readonly head?: Linear | undefined
 }

@@ -45,7 +45,7 @@ type BlockSite = keyof typeof blockSites
 /** Every site of a decoder with its shape legend, in the order of the forward pass. */
 export function sites(spec: DecoderSpec): Map<string, string> {
   const { place = 'before' } = spec.norm
-  const [before, after] = [place !== 'after', place !== 'before']
+  const [before, after] = [place !== 'after', place === 'after' || place === 'both']
   const rotary = spec.position.kind === 'rotary'
   const mixture = spec.ffn.experts !== undefined
   /** Sites that not every decoder has. */
@@ -68,7 +68,7 @@ export function sites(spec: DecoderSpec): Map<string, string> {
   for (let layer = 0; layer < spec.layers; layer++)
     for (const [site, legend] of Object.entries(blockSites))
       if (has(site as BlockSite)) map.set(`blocks.${layer}.${site}`, legend)
-  map.set('ln_final.hook_normalized', 'batch T width')
+  if (place !== 'sum') map.set('ln_final.hook_normalized', 'batch T width')
   map.set('logits', 'batch T vocab')
   return map
 }

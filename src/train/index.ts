@@ -2,7 +2,7 @@
 export { clipByGlobalNorm, globalNorm } from './clip.ts'
 export { coveringBatches, PackedBatches, type PackedOptions, type TokenSource } from './data/packed.ts'
 export { type InitializeOptions, initialize } from './initialize.ts'
-export { nextTokenLoss } from './loss.ts'
+export { maskedTokenLoss, nextTokenLoss, targetLoss } from './loss.ts'
 export type { Loss, Objective } from './objective.ts'
 export * from './objectives/index.ts'
 export { type Choices, type Choose, decays, type Optimizer } from './optimizer.ts'

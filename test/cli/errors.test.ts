@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { glossa, llamaTiny, storiesBin } from './glossa.ts'
 
 const tokens = ['--tokens', '3,17,42']
+const [bert, t5] = ['bert', 't5'].map((name) => `test/fixtures/families/${name}`) as [string, string]
 
 /** Arguments, exit code, and what the only line on stderr says. */
 const cases: [args: string[], code: number, message: string | RegExp][] = [
@@ -62,6 +63,29 @@ const cases: [args: string[], code: number, message: string | RegExp][] = [
   ],
   [['convert', '-m', llamaTiny, '-o', 'folder'], 1, /^test\/fixtures\/llama-tiny: only Llama models in GGUF/],
   [['convert', '-m', llamaTiny, '-o', '/nowhere/x.gguf'], 1, /\/nowhere.*no such file or folder$/],
+  [['generate', '-m', bert, ...tokens], 1, /'bert' is an encoder: it predicts no next token.*glossa inspect/],
+  [['score', '-m', bert, ...tokens], 1, /'bert' is an encoder: it predicts no next token/],
+  [['score', '-m', t5, ...tokens], 1, /'t5' is an encoder-decoder.*glossa generate or glossa inspect/],
+  [
+    ['inspect', '-m', bert, ...tokens, '--tap', 'logits', '--weights', 'int8'],
+    2,
+    /--weights int8 is for decoders/,
+  ],
+  [['inspect', '-m', bert, ...tokens, '--tap', 'logits', '--context', '9'], 2, /--context is for decoders/],
+  [
+    ['inspect', '-m', bert, ...tokens, '--tap', 'logits', '--target-tokens', '3'],
+    2,
+    /^--target-tokens is for enc/,
+  ],
+  [
+    ['inspect', '-m', t5, ...tokens, '--tap', 'logits', '--target', 'x'],
+    1,
+    /no tokenizer: give --target-tokens/,
+  ],
+  [['inspect', '-m', t5, ...tokens, '--tap', 'blocks.0.hook_resid_pre'], 1, /no site.*encoder\.blocks\.0/],
+  [['generate', '-m', t5, ...tokens, '--beams', '2', '--temp', '0'], 1, /beams needs a decoder/],
+  [['generate', '-m', t5, ...tokens, '--prompt-logprobs'], 1, /promptLogprobs needs a decoder/],
+  [['generate', '-m', t5, '--tokens', '3,64'], 1, 'token 64 is outside the vocabulary of 64'],
   [['export', '-m', llamaTiny, '-o', 'model.bin'], 2, '--output model.bin: must end in .onnx'],
   [['export', '-m', llamaTiny, '-o', '/nowhere/model.onnx'], 1, /\/nowhere.*no such file or folder$/],
 ]

@@ -170,6 +170,31 @@ describe('glossa generate', () => {
     expect(one.bytes).toBeGreaterThan(0)
   })
 
+  it('answers with an encoder-decoder', async () => {
+    const reference = readReference(fixture('families/t5'))
+    const source = [...reference.get('tokens')!.data.slice(0, 12)]
+    const golden = [...reference.get('greedy')!.data]
+    const args = [
+      'generate',
+      '-m',
+      'test/fixtures/families/t5',
+      '--tokens',
+      source.join(),
+      '-n',
+      `${golden.length}`,
+    ]
+    const greedy = await json<{ tokens: number[]; promptTokens: number[] }>(
+      ...[...args, '--temp', '0', '--stop-tokens', '63'],
+    )
+    expect(greedy.tokens).toEqual(golden)
+    expect(greedy.promptTokens).toEqual(source)
+    const drawn = await json<{ tokens: number[] }>(...args, '--temp', '5', '--seed', '1')
+    expect(drawn.tokens).not.toEqual(golden)
+    expect((await json<{ tokens: number[] }>(...args, '--temp', '5', '--seed', '1')).tokens).toEqual(
+      drawn.tokens,
+    )
+  })
+
   it('writes escapes to terminals only', async () => {
     const { stdout, stderr } = await glossa(
       'generate',

@@ -76,6 +76,63 @@ describe('glossa inspect', () => {
     expect(stdout).toContain('N: 0 to 2')
   })
 
+  const families = 'test/fixtures/families'
+
+  it('lists the sites of encoders and encoder-decoders', async () => {
+    const encoder = await json<{ sites: { site: string; shape: string[] }[] }>(
+      'inspect',
+      '-m',
+      `${families}/roberta`,
+    )
+    expect(encoder).toMatchObject({ kind: 'encoder', family: 'roberta', layers: 2, width: 16, context: 62 })
+    expect(encoder.sites).toContainEqual({ site: 'sentence.mean', shape: ['batch', 'width'] })
+    const t5 = await json<{ sites: { site: string; shape: string[] }[] }>(
+      'inspect',
+      '-m',
+      `${families}/t5-gated`,
+    )
+    expect(t5).toMatchObject({ kind: 'encoder-decoder', layers: { encoder: 2, decoder: 3 }, context: null })
+    expect(t5.sites.map(({ site }) => site)).toContain('decoder.blocks.2.cross.hook_pattern')
+    const { stdout } = await glossa('inspect', '-m', `${families}/t5-gated`)
+    expect(stdout).toContain('decoder.blocks.N.cross.hook_pattern')
+    expect(stdout).toContain('0 to 1 of the encoder, 0 to 2 of the decoder')
+  })
+
+  it('looks into an encoder', async () => {
+    const reference = readReference(fixture('families/bert'))
+    const row = [...reference.get('tokens')!.data.slice(0, 12)]
+    const [state, pattern] = await json<Inspected[]>(
+      ...['inspect', '-m', `${families}/bert`, '--tokens', row.join()],
+      ...['--tap', 'last_hidden_state', '--tap', 'blocks.1.attn.hook_pattern'],
+    )
+    expect([state!.shape, pattern!.shape]).toEqual([
+      [1, 12, 16],
+      [1, 2, 12, 12],
+    ])
+    for (const { site, data } of [state!, pattern!])
+      allClose(data as number[], reference.get(site)!.data.slice(0, data.length), {
+        ...tolerance.f32,
+        name: site,
+      })
+  })
+
+  it('looks into both sides of an encoder-decoder', async () => {
+    const reference = readReference(fixture('families/t5'))
+    const row = [...reference.get('tokens')!.data.slice(0, 12)]
+    const targets = [...reference.get('targets')!.data.slice(0, 16)]
+    const site = 'decoder.blocks.1.cross.hook_pattern'
+    const read = await json<Inspected & { targets: number[] }>(
+      ...['inspect', '-m', `${families}/t5`, '--tokens', row.join(), '--tap', site],
+      ...['--target-tokens', targets.slice(1).join()],
+    )
+    expect(read).toMatchObject({ shape: [1, 2, 16, 12], tokens: row, targets })
+    // Scores of T5 are not scaled: see test/model/families.test.ts.
+    allClose(read.data as number[], reference.get(site)!.data.slice(0, read.data.length), {
+      atol: 1e-4,
+      rtol: 1e-4,
+    })
+  })
+
   it.skipIf(!storiesBin)('summarises for people', async () => {
     const { stdout, code } = await glossa(
       ...['inspect', '-m', storiesBin!, '-p', 'Once upon a time', '--tap', 'blocks.0.attn.hook_pattern'],

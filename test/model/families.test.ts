@@ -1,6 +1,7 @@
 /**
  * Every family against Hugging Face transformers: tiny random checkpoints whose activations, loss, gradients and
- * greedy text it has recorded; see test/fixtures/README.md.
+ * greedy text it has recorded (gradients of encoders and T5: a PyTorch port that gives the same activations); see
+ * test/fixtures/README.md.
  */
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,22 +9,29 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { afterAll, describe, expect, it } from 'vitest'
-import { leaves, type Tensor, tensor, valueAndGrad } from '../../src/array/index.ts'
+import { leaves, type Tensor, tensor, trace, valueAndGrad } from '../../src/array/index.ts'
+import { interpret } from '../../src/array/interpret.ts'
 import { complete } from '../../src/decode/index.ts'
 import {
   type DecoderParams,
   Encoder,
+  type EncoderParams,
+  encodeForward,
   exportModel,
   load,
+  loadEncoder,
+  loadSeq2Seq,
   Model,
   rotaryTables,
   Seq2Seq,
+  type Seq2SeqParams,
   seal,
   sites,
+  Taps,
 } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
-import { nextTokenLoss } from '../../src/train/index.ts'
-import { allClose, fixture, readReference, tolerance } from '../reference.ts'
+import { maskedTokenLoss, nextTokenLoss, targetLoss } from '../../src/train/index.ts'
+import { allClose, fixture, type ReferenceTensor, readReference, tolerance } from '../reference.ts'
 
 const engine = new Engine(nodeRuntime({ threads: 1 }))
 afterAll(() => engine.dispose())
@@ -79,24 +87,11 @@ describe.each(decoders)('%s', (name) => {
   })
 
   it('gives the loss and every gradient', async () => {
-    const names = new Map(pathsOf(load(folder).names))
     const loss = (params: DecoderParams) => nextTokenLoss(spec, params, tokens, rotary)
     using step = engine.jit((params: DecoderParams) => valueAndGrad(loss)(params))
     const [value, grads] = await step(model.params)
     allClose(floats(value), expected('loss').data, { ...tolerance.f32, name: 'loss' })
-    const found = leaves(grads)
-    expect(found.length).toBe(names.size)
-    for (const [path, grad] of found) {
-      const key = `grad.${names.get(path)}`
-      allClose(
-        { shape: grad.sizes, data: floats(grad) },
-        expected(key) as { shape: number[]; data: Float32Array },
-        {
-          ...tolerance.gradient,
-          name: key,
-        },
-      )
-    }
+    compareGradients(grads, load(folder).names, reference)
     show(name, 'gradients')
   })
 
@@ -140,6 +135,24 @@ describe.each(decoders)('%s', (name) => {
     show(name, 'export')
   })
 })
+
+/** Every gradient of a tree against the reference's, found by the name of the parameter. */
+function compareGradients(
+  grads: unknown,
+  names: unknown,
+  reference: ReadonlyMap<string, ReferenceTensor>,
+  prefix = 'grad.',
+  limits: { atol: number; rtol: number } = tolerance.gradient,
+): void {
+  const known = new Map(pathsOf(names))
+  const found = leaves(grads)
+  expect(found.length).toBe(known.size)
+  for (const [path, grad] of found) {
+    const key = `${prefix}${known.get(path)}`
+    const expected = reference.get(key) as { shape: number[]; data: Float32Array }
+    allClose({ shape: grad.sizes, data: floats(grad) }, expected, { ...limits, name: key })
+  }
+}
 
 const ints = ({ data, shape }: { data: ArrayLike<number>; shape: number[] }): Tensor =>
   tensor(Int32Array.from(data), shape)
@@ -185,6 +198,45 @@ describe.each(encoders)('%s', (name) => {
     show(name, 'logits', 'taps', 'batch')
   })
 
+  const input = {
+    tokens: ints(reference.get('tokens')!),
+    mask: ints(mask),
+    segments: tensor(new Int32Array(mask.data.length), mask.shape),
+  }
+  const computed = readReference(folder, 'gradients.safetensors')
+  const { names } = loadEncoder(folder)
+
+  it.runIf(model.params.head)('gives the loss of masked tokens and every gradient', async () => {
+    const labels = ints(computed.get('labels')!)
+    const loss = (params: EncoderParams) => maskedTokenLoss(model.spec, params, input, labels)
+    using step = engine.jit((params: EncoderParams) => valueAndGrad(loss)(params))
+    const [value, grads] = await step(model.params)
+    allClose(floats(value), computed.get('loss')!.data, { ...tolerance.f32, name: 'loss' })
+    compareGradients(grads, names, computed)
+    show(name, 'gradients')
+  })
+
+  it('gives sentence vectors, and every gradient of their size', async () => {
+    const sites = ['sentence.mean', ...(model.params.pooler ? ['pooled'] : [])]
+    const vectors = await model.run(input.tokens, {
+      mask: input.mask,
+      read: ['sentence.mean', 'sentence.first'],
+    })
+    for (const site of ['sentence.mean', 'sentence.first'])
+      allClose(floats(vectors[site]), computed.get(site)!.data, { ...tolerance.f32, name: site })
+    const size = (params: EncoderParams): Tensor => {
+      const taps = new Taps(model.sites, { read: sites })
+      encodeForward(model.spec, params, input, taps)
+      return Object.values(taps.finish())
+        .map((vector) => vector.pow(2).mean())
+        .reduce((sum, part) => sum.add(part))
+    }
+    using step = engine.jit((params: EncoderParams) => valueAndGrad(size)(params))
+    const [value, grads] = await step(model.params)
+    allClose(floats(value), computed.get('square')!.data, { ...tolerance.f32, name: 'square' })
+    compareGradients(grads, names, computed, 'square.grad.')
+  })
+
   it('gives a row alone what it gives it beside another', async () => {
     const row = [...reference.get('tokens')!.data.slice(12, 20)]
     const { last_hidden_state: alone } = await model.run([row])
@@ -206,6 +258,8 @@ describe.each(encoders)('%s', (name) => {
 
 /** Scores and residuals are not scaled: the fixtures' own f32 logits are 5.1e-5 from those in float64. */
 const unscaled = { rtol: 1e-4, atol: 1e-4 }
+/** PyTorch's own f32 gradients are up to 2.1e-4 from those in float64 (of values up to 1.5). */
+const unscaledGradient = { rtol: 1e-4, atol: 4e-4 }
 
 describe.each(seq2seqs)('%s', (name) => {
   const folder = fixture(`families/${name}`)
@@ -226,12 +280,40 @@ describe.each(seq2seqs)('%s', (name) => {
     show(name, 'logits', 'taps', 'batch')
   })
 
+  it('gives the loss and every gradient', async () => {
+    const computed = readReference(folder, 'gradients.safetensors')
+    const { tokens, targets } = Object.fromEntries(
+      ['tokens', 'targets'].map((key) => [key, ints(reference.get(key)!)]),
+    ) as { tokens: Tensor; targets: Tensor }
+    const input = { tokens, targets, mask: ints(mask) }
+    const loss = (params: Seq2SeqParams) => targetLoss(model.spec, params, input)
+    const { names } = loadSeq2Seq(folder)
+    using step = engine.jit((params: Seq2SeqParams) => valueAndGrad(loss)(params))
+    const [value, grads] = await step(model.params)
+    allClose(floats(value), computed.get('loss')!.data, { ...tolerance.f32, name: 'loss' })
+    compareGradients(grads, names, computed, 'grad.', unscaledGradient)
+    // The very graph in float64, where only constants such as GELU's are f32: what is left above is rounding.
+    const { graph } = trace(() => valueAndGrad(loss)(model.params)[1], [])
+    const exact = interpret(graph, [])
+    const paths = graph.outputs.map(({ name }) => name)
+    const known = new Map(pathsOf(names))
+    expect(paths.length).toBe(known.size)
+    for (const [i, { data }] of exact.entries())
+      allClose(data, computed.get(`grad.${known.get(paths[i]!)}`)!.data, {
+        atol: 1e-5,
+        rtol: 1e-6,
+        name: paths[i]!,
+      })
+    show(name, 'gradients')
+  })
+
   it('continues greedily', async () => {
     const golden = [...reference.get('greedy')!.data]
     const source = [...reference.get('tokens')!.data.slice(0, 12)]
     const stopping = golden.findIndex((token) => model.spec.ends.includes(token))
     const expected = stopping < 0 ? golden : golden.slice(0, stopping)
-    expect(await model.greedy(source, { maxTokens: golden.length })).toEqual(expected)
+    const [result] = await complete(model, [source], { temperature: 0, maxTokens: golden.length })
+    expect(result!.tokens).toEqual(expected)
   })
 })
 

@@ -75,8 +75,8 @@ describe('configurations', () => {
     ],
     [
       'a value that is not supported',
-      { rope_scaling: { type: 'yarn', factor: 2 } },
-      /rope scaling 'yarn' is not supported/,
+      { rope_scaling: { type: 'su', factor: 2 } },
+      /rope scaling 'su' is not supported/,
     ],
     ['another activation', { hidden_act: 'mish' }, /'hidden_act': /],
     ['a negative size', { hidden_size: -4 }, /'hidden_size': /],

@@ -2,6 +2,7 @@
 import * as z from 'zod'
 import type { AttentionSpec, DecoderSpec } from '../spec.ts'
 import { blocks, type DecoderNames, inert, layerCount, positive } from './family.ts'
+import { contextOf } from './rope.ts'
 
 /** Keys of nearly every configuration since Llama. */
 export const llamaKeys = {
@@ -29,11 +30,13 @@ export const sizesOf = (c: {
   readonly hidden_size: number
   readonly num_hidden_layers: number
   readonly max_position_embeddings: number
+  readonly rope_scaling?: Parameters<typeof contextOf>[0]['rope_scaling']
+  readonly rope_parameters?: unknown
 }): Pick<DecoderSpec, 'vocab' | 'width' | 'layers' | 'context' | 'layout'> => ({
   vocab: c.vocab_size,
   width: c.hidden_size,
   layers: c.num_hidden_layers,
-  context: c.max_position_embeddings,
+  context: contextOf(c),
   layout: 'out-in',
 })
 

@@ -127,6 +127,7 @@ export const gemma3: Family = {
         rope_theta: c.rope_theta ?? full?.rope_theta ?? 1e6,
         rope_scaling: c.rope_scaling,
         rope_parameters: full,
+        max_position_embeddings: c.max_position_embeddings,
       },
       heads.headSize,
     )

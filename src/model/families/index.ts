@@ -6,6 +6,7 @@ import { gemma, gemma2, gemma3 } from './gemma.ts'
 import { gptNeo } from './gpt-neo.ts'
 import { gptNeox } from './gpt-neox.ts'
 import { gpt2 } from './gpt2.ts'
+import { otherKind, remedies } from './kinds.ts'
 import { llama } from './llama.ts'
 import { llamaGguf } from './llama-gguf.ts'
 import { llama2c } from './llama2c.ts'
@@ -44,6 +45,8 @@ const families: Readonly<Record<Checkpoint['format'], readonly Family[]>> = {
 export function familyOf(format: Checkpoint['format'], id: string): Family {
   const family = families[format].find((candidate) => candidate.id === id)
   if (family) return family
+  const kind = format === 'safetensors' ? otherKind(id) : undefined
+  if (kind) throw new Error(`'${id}' is an ${kind}: ${remedies[kind]}`)
   const known = families[format].map((candidate) => candidate.id).join(', ')
   throw new Error(`the model family '${id}' is not supported in ${format} checkpoints; supported: ${known}`)
 }

@@ -1,6 +1,7 @@
 /** Rotary positions (Su et al. 2021). */
 import { concat, type Tensor, tensor } from '../../array/index.ts'
-import type { DecoderSpec, RotaryScaling } from '../spec.ts'
+import type { DecoderSpec } from '../spec.ts'
+import { frequencies, magnitudeOf, scaledFrequencies } from './frequencies.ts'
 
 /** [context, rotated dimensions / 2] each. */
 export interface RotaryTable {
@@ -19,38 +20,22 @@ export function rotaryTables(spec: DecoderSpec, context = spec.context): RotaryT
   const { position, attention } = spec
   if (position.kind !== 'rotary') return undefined
   const { base, size = attention.headSize, scaling, windowedBase } = position
-  const full = rotaryTable(scaled(frequencies(base, size), scaling), context)
+  const full = rotaryTable(scaledFrequencies(base, size, scaling, context), context, magnitudeOf(scaling))
   return {
     full,
     windowed: windowedBase === undefined ? full : rotaryTable(frequencies(windowedBase, size), context),
   }
 }
 
-/** Angle per position of each pair: base^(-2i / size). */
-const frequencies = (base: number, size: number): Float64Array =>
-  Float64Array.from({ length: size / 2 }, (_, i) => base ** ((-2 * i) / size))
-
-function scaled(frequencies: Float64Array, scaling: RotaryScaling | undefined): Float64Array {
-  if (!scaling) return frequencies
-  const { factor } = scaling
-  if (scaling.kind === 'linear') return frequencies.map((f) => f / factor)
-  const { lowFrequencyFactor: low, highFrequencyFactor: high, originalContext } = scaling
-  return frequencies.map((f) => {
-    const turns = (originalContext * f) / (2 * Math.PI)
-    const keep = Math.min(1, Math.max(0, (turns - low) / (high - low)))
-    return keep * f + ((1 - keep) * f) / factor
-  })
-}
-
-/** cos and sin of position * frequency, computed in float64. */
-function rotaryTable(frequencies: Float64Array, context: number): RotaryTable {
+/** cos and sin of position * frequency times `magnitude`, computed in float64. */
+function rotaryTable(frequencies: Float64Array, context: number, magnitude = 1): RotaryTable {
   const half = frequencies.length
   const cos = new Float32Array(context * half)
   const sin = new Float32Array(context * half)
   for (let position = 0; position < context; position++)
     for (let i = 0; i < half; i++) {
-      cos[position * half + i] = Math.cos(position * frequencies[i]!)
-      sin[position * half + i] = Math.sin(position * frequencies[i]!)
+      cos[position * half + i] = magnitude * Math.cos(position * frequencies[i]!)
+      sin[position * half + i] = magnitude * Math.sin(position * frequencies[i]!)
     }
   return { cos: tensor(cos, [context, half]), sin: tensor(sin, [context, half]) }
 }

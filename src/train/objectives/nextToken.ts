@@ -6,7 +6,8 @@
  */
 import { crossEntropy, size, sizeOf, type Tensor } from '../../array/index.ts'
 import { forward } from '../../model/decoder.ts'
-import { type DecoderParams, type DecoderSpec, rotaryTables } from '../../model/index.ts'
+import { rotaryTables } from '../../model/parts/position.ts'
+import type { DecoderParams, DecoderSpec } from '../../model/spec.ts'
 import { Taps } from '../../model/taps.ts'
 import type { Objective } from '../objective.ts'
 

@@ -121,7 +121,7 @@ function openTrained({ model, length }: Recipe, at: (path: string) => string) {
     throw new RangeError(`rows of ${length} tokens, but the model has ${spec.context} positions`)
   const params =
     stack === undefined
-      ? initialize(spec, { seed, deviation, tied: names.head === undefined })
+      ? initialize(spec, { seed, deviation, names })
       : stackBlocks(load(at(stack)).params, spec.layers)
   checkShapes(params, names, parameterShapes(spec, names))
   return { spec, names, config, params }

@@ -1,0 +1,2 @@
+/** Texts to vectors. */
+export { type SentenceOptions, sentenceSchema, sentenceVectors } from './sentences.ts'
