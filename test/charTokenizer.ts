@@ -11,9 +11,16 @@ export const idOf = (character: string): number => 3 + characters.indexOf(charac
 export const idsOf = (...parts: readonly (string | number)[]): number[] =>
   parts.flatMap((part) => (typeof part === 'number' ? [part] : [...part].map(idOf)))
 
-/** Of 99 tokens, ending a text with `<|endoftext|>`. More is added to its `tokenizer_config.json`. */
-export function charTokenizer(config: Readonly<Record<string, unknown>> = {}): Tokenizer {
-  const vocab = Object.fromEntries([...specials, ...characters].map((token, id) => [token, id]))
+/**
+ * Of 99 tokens, ending a text with `<|endoftext|>`. More is added to its `tokenizer_config.json`; merges such as
+ * `a b` are tokens of two characters.
+ */
+export function charTokenizer(
+  config: Readonly<Record<string, unknown>> = {},
+  merges: readonly string[] = [],
+): Tokenizer {
+  const tokens = [...specials, ...characters, ...merges.map((merge) => merge.replace(' ', ''))]
+  const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]))
   const added = specials.map((content, id) => ({
     id,
     content,
@@ -41,7 +48,7 @@ export function charTokenizer(config: Readonly<Record<string, unknown>> = {}): T
       fuse_unk: false,
       byte_fallback: false,
       vocab,
-      merges: [],
+      merges,
     },
   }
   return tokenizerFromHuggingFace({

@@ -1,4 +1,18 @@
 /** Data for training: sources as rows by index, rows as tokens, tokens as batches by step. */
+export {
+  type ExampleOptions,
+  encodeExamples,
+  type PreferenceTokens,
+  preferenceTokens,
+  promptTokens,
+  type TrainingTokens,
+  trainingTokens,
+  type UnpairedTokens,
+  unpairedTokens,
+} from './encode.ts'
+export { type Example, type Format, FormatError, formatOf, readExample } from './formats.ts'
+export { openJson, openJsonLines } from './json.ts'
+export { concatRows, mapRows, mix, rowsOf, shuffle, skip, split, take } from './rows.ts'
 export { openText, type TextOptions } from './text.ts'
 export { type TokenizeOptions, type TokenizeProgress, tokenizeCorpus } from './tokenize.ts'
 export type { Batches, Row, Rows, TokenStream } from './types.ts'

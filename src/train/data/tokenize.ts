@@ -92,7 +92,8 @@ export async function encodeRows(
   return total
 }
 
-function endToken(tokenizer: Tokenizer, asked: number | null | undefined): number | undefined {
+/** What ends a document: what was asked for, or the tokenizer's own. */
+export function endToken(tokenizer: Tokenizer, asked: number | null | undefined): number | undefined {
   if (asked === null) return undefined
   const end = asked ?? tokenizer.eos
   if (end === undefined)
