@@ -111,7 +111,7 @@ export const encodeExamples = <T>(
   encode: Encode<T>,
   tokenizer: Tokenizer,
   options: ExampleOptions = {},
-): Rows<T | Promise<T>> =>
+): Rows<T> =>
   mapRows(rows, (row, index) => {
     try {
       return encode(row, tokenizer, options)

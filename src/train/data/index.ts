@@ -12,6 +12,22 @@ export {
 } from './encode.ts'
 export { type Example, type Format, FormatError, formatOf, readExample } from './formats.ts'
 export { openJson, openJsonLines } from './json.ts'
+export {
+  type PackedBatch,
+  type PackedBatches,
+  type PackedOptions,
+  type PackingReport,
+  packedRows,
+} from './packedRows.ts'
+export {
+  type PaddedBatch,
+  type PaddedBatches,
+  type PaddedOptions,
+  type PairBatch,
+  padded,
+  paddedPairs,
+  type TokenBatch,
+} from './padded.ts'
 export { concatRows, mapRows, mix, rowsOf, shuffle, skip, split, take } from './rows.ts'
 export { openText, type TextOptions } from './text.ts'
 export { type TokenizeOptions, type TokenizeProgress, tokenizeCorpus } from './tokenize.ts'
