@@ -1,6 +1,7 @@
 /** Examples as tokens, and which of them a model is trained to say. */
 import type { Tokenizer } from '../../text/index.ts'
 import { type ChatRendering, conversation, lastTurnOpen, promptAndCompletion } from './conversation.ts'
+import { endToken } from './encodeRows.ts'
 import {
   type ChatContext,
   type Example,
@@ -10,7 +11,6 @@ import {
   type Said,
 } from './formats.ts'
 import { mapRows } from './rows.ts'
-import { endToken } from './tokenize.ts'
 import type { Row, Rows } from './types.ts'
 
 export interface ExampleOptions extends ChatRendering {
