@@ -28,7 +28,7 @@ const render = (
  * A conversation as its template writes it, with the spans to train on: all of it, or the assistant's turns. Those
  * are what the template marks with {% generation %}; in a template without marks they are what follows the beginning
  * of the assistant's turn, found by rendering what comes before and up to the turn. Error if the template
- * writes these differently within the whole.
+ * writes these differently within the whole. What only the next turn writes, such as `\nUser:`, is not trained on.
  */
 export function conversation(
   tokenizer: Tokenizer,
@@ -103,9 +103,10 @@ function renderedSpans(tokenizer: Tokenizer, messages: Messages, text: string, o
  */
 function promptEnd(tokenizer: Tokenizer, prompt: Messages, text: string, options: Options): number {
   if (prompt.length === 0) return 0
+  const openPrompt = render(tokenizer, prompt, options, true)
+  if (text.startsWith(openPrompt)) return openPrompt.length
   const closedPrompt = render(tokenizer, prompt, options)
   if (!text.startsWith(closedPrompt)) throw notPrefix(`up to the turn ${prompt.length - 1}`)
-  const openPrompt = render(tokenizer, prompt, options, true)
   let shared = closedPrompt.length
   while (shared < openPrompt.length && openPrompt[shared] === text[shared]) shared++
   return shared

@@ -121,6 +121,15 @@ describe('messages', () => {
     )
   })
 
+  test('of a template that ends the whole with a token are trained on it, for one turn', () => {
+    const template = chatml.replace('{% endif %}', '{% else %}<|endoftext|>{% endif %}')
+    expect(trainingTokens({ messages: [user, assistant] }, tokenizer, { template })).toEqual(
+      sequence(...asked, ['Yo', close, '\n', eot]),
+    )
+    // The first answer alone would end with it, too.
+    expect(() => trainingTokens({ messages }, tokenizer, { template })).toThrow('with the turn 2 is not')
+  })
+
   test('with tools are rendered with them', () => {
     const template = `{% if tools %}{{ tools[0].name }}{% endif %}${chatml}`
     const row = { messages: [user, assistant], tools: [{ name: 'add' }] }
