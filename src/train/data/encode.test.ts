@@ -44,6 +44,14 @@ describe('text', () => {
   })
 })
 
+test('the token that begins a text is no target', () => {
+  const begins = charTokenizer({}, [], true)
+  expect(trainingTokens({ text: 'ab' }, begins)).toEqual(sequence(eot, ['ab', eot]))
+  const row = { prompt: '', completion: 'ab' }
+  expect(trainingTokens(row, begins)).toEqual(sequence(eot, ['ab', eot]))
+  expect(trainingTokens(row, begins, { completionOnly: false })).toEqual(sequence(eot, ['ab', eot]))
+})
+
 describe('prompt and completion', () => {
   test('as text', () => {
     const row = { prompt: 'Hi:', completion: ' Yo' }

@@ -24,7 +24,10 @@ export interface ExampleOptions extends ChatRendering {
   readonly endOfText?: number | null
 }
 
-/** A sequence and its targets: whether each token is one to predict. The first never is, having nothing before it. */
+/**
+ * A sequence and its targets: whether each token is one to predict. Of the first that matters only where rows are
+ * wrapped one behind the other; the token that begins a text (`bos`) never is one.
+ */
 export interface TrainingTokens {
   readonly tokens: number[]
   readonly trained: boolean[]
@@ -49,7 +52,12 @@ type Encode<T> = (row: Row, tokenizer: Tokenizer, options?: ExampleOptions) => T
  * the seam of prompt and completion counts as completion.
  */
 export const trainingTokens: Encode<TrainingTokens> = (row, tokenizer, options = {}) => {
-  const example = readExample(row, options.format)
+  const { tokens, trained } = targets(readExample(row, options.format), tokenizer, options)
+  if (tokens[0] === tokenizer.bos) trained[0] = false
+  return { tokens, trained }
+}
+
+function targets(example: Example, tokenizer: Tokenizer, options: ExampleOptions): TrainingTokens {
   const { completionOnly = true, assistantOnly = true } = options
   switch (example.format) {
     case 'text': {

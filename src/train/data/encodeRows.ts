@@ -42,6 +42,7 @@ export async function encodeRows(
 ): Promise<number> {
   const { column = 'text', parseSpecialTokens = false, progress, signal } = options
   const end = endToken(tokenizer, options.endOfText)
+  const shared = beginIsEnd(tokenizer, end)
   const piece = tokenArray(tokenizer, pieceSize)
   let filled = 0
   let total = 0
@@ -59,7 +60,8 @@ export async function encodeRows(
     if (total + ids.length >= 2 ** 31)
       throw new RangeError(`row ${index}: a stream holds fewer than 2^31 tokens`)
     for (const id of ids) append(id)
-    if (end !== undefined && ids.at(-1) !== end) append(end)
+    const ended = ids.at(-1) === end || (shared && index < rows.length - 1)
+    if (end !== undefined && !ended) append(end)
     if (performance.now() - told < progressMs) continue
     progress?.({ rows: index + 1, of: rows.length, tokens: total })
     // Lets Ctrl-C and timers in.
@@ -82,6 +84,13 @@ export function endToken(tokenizer: Tokenizer, asked: number | null | undefined)
     throw new RangeError(`endOfText ${end} is outside the vocabulary of ${tokenizer.vocabSize}`)
   return end
 }
+
+/**
+ * Whether one token begins and ends documents, as in GPT-2's kind of vocabulary. In a stream it then stands once
+ * between two: doubled, a model would learn that after the token that begins a text the text may end.
+ */
+export const beginIsEnd = ({ addBos, bos }: Tokenizer, end: number | undefined): boolean =>
+  end !== undefined && addBos && bos === end
 
 /** The text of a row. */
 export function textOf(row: unknown, column: string, index: number): string {

@@ -49,6 +49,16 @@ describe('a cache of tokens', () => {
     expect(readdirSync(folder)).toEqual(['corpus.tokens'])
   })
 
+  test('of documents that begin with the token that ends them is read, too', async () => {
+    const begins = charTokenizer({}, [], true)
+    const plain = await tokenizeCorpus(rows, begins)
+    for (const encoded of [40, 8]) {
+      const { tokenizer: used, texts } = counted(begins)
+      expect(await tokenizeCorpus(rows, used, { cache })).toEqual(plain)
+      expect(texts).toHaveLength(encoded)
+    }
+  })
+
   test('has a head that says what it is, then tokens, then starts', async () => {
     await tokenizeCorpus(rowsOf(['ab', 'c']), tokenizer, { cache })
     const bytes = readFileSync(cache)

@@ -11,7 +11,7 @@ import * as z from 'zod'
 import { AtomicFile, SourceFile } from '../../store/file.ts'
 import { FileError, type Source } from '../../store/source.ts'
 import type { Tokenizer } from '../../text/index.ts'
-import { encodeRows, endToken, type TokenizeOptions, textOf, tokenArray } from './encodeRows.ts'
+import { beginIsEnd, encodeRows, endToken, type TokenizeOptions, textOf, tokenArray } from './encodeRows.ts'
 import type { Rows, TokenStream } from './types.ts'
 
 const headSize = 4096
@@ -109,6 +109,7 @@ async function agrees(
   options: TokenizeOptions,
 ): Promise<boolean> {
   if (starts.length !== rows.length) return false
+  const shared = beginIsEnd(tokenizer, endToken(tokenizer, options.endOfText))
   const step = Math.max(1, Math.floor(rows.length / samples))
   for (let index = 0; index < rows.length; index += step) {
     const one: Rows<unknown> = { length: 1, at: () => rows.at(index) }
@@ -121,6 +122,8 @@ async function agrees(
     const { column, endOfText, parseSpecialTokens } = options
     const asked = { column, endOfText, parseSpecialTokens }
     await encodeRows(one, tokenizer, asked, new Int32Array(1), compare)
+    // Alone, a document is the last, with an end of its own.
+    if (shared && index < rows.length - 1) from--
     if (!same || from !== (starts[index + 1] ?? tokens.length)) return false
   }
   return true

@@ -8,7 +8,7 @@ export type { TokenizeOptions, TokenizeProgress } from './encodeRows.ts'
 
 /**
  * Encodes all rows, in order. Each document gets the special tokens that `encode` adds (`<s>` where a model has it)
- * and the end of text, if it does not end so already. 2 bytes a token up to 65,536 tokens, else 4; no more than
+ * and the end of text, if it does not end so already; where both are one token, it stands once between two. 2 bytes a token up to 65,536 tokens, else 4; no more than
  * 2^31 - 1 tokens. An error says which row has no text.
  */
 export async function tokenizeCorpus(
