@@ -118,6 +118,9 @@ describe('which files', () => {
     expect(choose(paths)).toEqual(['my_train.jsonl'])
     expect(choose(paths, { split: 'validation' })).toEqual(['dev.jsonl'])
     expect(choose(paths, { split: 'test' })).toEqual(['x/test/0.jsonl'])
+    const partial = ['default/partial-train/0000.parquet']
+    expect(() => choose(partial, { config: 'default' })).toThrow("no split 'train'; there are: partial-train")
+    expect(choose(partial, { config: 'default', split: 'partial-train' })).toEqual(partial)
     expect(() => choose(['model.bin'])).toThrow('no files of data that are read here. There are: model.bin')
     expect(() => choose(['../a.jsonl'])).toThrow('is not a name that a file can have here')
   })

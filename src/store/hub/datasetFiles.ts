@@ -121,7 +121,8 @@ function splitIn(path: string): string | undefined {
   for (const part of path.toLowerCase().split('/').reverse()) {
     const parts = part.split(/[^a-z]+/)
     const found = Object.entries(words).find(([, names]) => names.some((name) => parts.includes(name)))
-    if (found) return found[0]
+    // The hub converts the first 5 GB of large data sets, and calls the folder partial-train.
+    if (found) return part.startsWith('partial-') ? `partial-${found[0]}` : found[0]
   }
   return undefined
 }
