@@ -23,7 +23,7 @@ export function globPattern(glob: string): RegExp {
     } else if (character === '*') pattern += '[^/]*'
     else if (character === '?') pattern += '[^/]'
     else if (set) {
-      pattern += `[${set[1] ? '^' : ''}${set[2]!.replace(/[\\^[]/g, '\\$&')}]`
+      pattern += `[${set[1] ? '^/' : ''}${set[2]!.replace(/[\\^[]/g, '\\$&')}]`
       at += set[0].length - 1
     } else if (character === '[') throw new RangeError(`the pattern '${glob}' has a [ without its ]`)
     else if (character === '{') {

@@ -21,7 +21,8 @@ export interface ParquetOptions {
  *
  * Rows are stored in groups, by column, and reading one means to unpack its group. A group is unpacked when the first
  * of its rows is asked for, and its rows are laid into a temporary file: any order of reading unpacks each once,
- * with one group in memory. FileError for what is no Parquet file, or damaged.
+ * with one group in memory. FileError for what is no Parquet file, is cut, or cannot be unpacked; other damage is not
+ * noticed, because no checksum of pages is verified.
  */
 export async function openParquet(path: string, { columns }: ParquetOptions = {}): Promise<Rows<Row>> {
   const source = new SourceFile(path)
