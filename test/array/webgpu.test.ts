@@ -8,6 +8,7 @@ import {
   grad,
   layerNorm,
   rmsNorm,
+  scan,
   softmax,
   type Tensor,
 } from '../../src/array/index.ts'
@@ -40,6 +41,7 @@ const cases: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   rmsNorm: (x) => rmsNorm(x, floats([32], 2), 1e-5),
   elementwise: (x) => x.tanh().mul(x.exp()).add(x.sigmoid()),
   layout: (x) => x.slice(1, 3, 17).transpose().sum(-1),
+  scan: (x) => scan((h: Tensor, x: Tensor) => [h.mul(0.5).add(x), h.tanh()] as const, x.mean(0), x).ys,
 }
 /** Norms give their gradients' statistics in a second output, which ONNX Runtime leaves unwritten here. */
 const norms: Readonly<Record<string, (x: Tensor, weight: Tensor) => Tensor>> = {
