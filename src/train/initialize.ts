@@ -1,6 +1,6 @@
 /** Random parameters for a decoder, as GPT-2 was initialised. */
 import { random, type Tensor, tensor } from '../array/index.ts'
-import type { DecoderParams, DecoderSpec, Linear, Norm } from '../model/spec.ts'
+import { type DecoderParams, type DecoderSpec, type Linear, type Norm, partOf } from '../model/spec.ts'
 
 export interface InitializeOptions {
   readonly seed?: number
@@ -14,11 +14,14 @@ export interface InitializeOptions {
 
 export function initialize(spec: DecoderSpec, options: InitializeOptions = {}): DecoderParams {
   const { seed = 0, deviation = 0.02, bias = spec.norm.kind === 'layer', tied = true } = options
-  if (spec.ffn.experts || spec.attention.normalize || (spec.norm.place ?? 'before') !== 'before')
+  if (spec.stateSpace)
+    throw new Error('initialize: state spaces are not supported yet; begin from a checkpoint (Model.open)')
+  const [attention, ffn] = [partOf(spec, 'attention'), partOf(spec, 'ffn')]
+  if (ffn.experts || attention.normalize || (spec.norm.place ?? 'before') !== 'before')
     throw new Error('initialize: experts, norms of queries and norms after a part are not supported yet')
   const gaussian = random.gaussian(seed)
   const { width, layout } = spec
-  const { heads, keyValueHeads, headSize } = spec.attention
+  const { heads, keyValueHeads, headSize } = attention
   const matrix = (rows: number, columns: number, scale = deviation): Tensor =>
     tensor(
       Float32Array.from({ length: rows * columns }, () => scale * gaussian()),
@@ -47,9 +50,9 @@ export function initialize(spec: DecoderSpec, options: InitializeOptions = {}): 
       },
       ln2: norm(),
       mlp: {
-        ...(spec.ffn.kind === 'gated' && { gate: linear(width, spec.ffn.hidden) }),
-        up: linear(width, spec.ffn.hidden),
-        down: linear(spec.ffn.hidden, width, toResidual),
+        ...(ffn.kind === 'gated' && { gate: linear(width, ffn.hidden) }),
+        up: linear(width, ffn.hidden),
+        down: linear(ffn.hidden, width, toResidual),
       },
     })),
     lnFinal: norm(),
