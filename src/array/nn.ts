@@ -256,7 +256,7 @@ const softplusCall = fused<object>({
   // Without overflow: log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)).
   body: ([x]) => [x!.maximum(0).add(x!.abs().neg().exp().add(1).log())],
   grad: ([g], { inputs: [x] }) => [g!.mul(x!.sigmoid())],
-  onnx: (e, [x]) => [e.node('Softplus', [x!])],
+  onnx: (e, [x], { inputs: [input] }) => (input!.dtype === 'f32' ? [e.node('Softplus', [x!])] : undefined),
 })
 
 /** log(1 + exp(x)) */

@@ -101,7 +101,8 @@ function listSites(name: string, { family, spec, params, tokenizer }: LoadedMode
   print(
     `${name}: ${family}, ${parameters.toLocaleString('en-US')} parameters, ${layers} layers of width ${width}, `,
   )
-  print(`vocabulary ${vocab}, context ${context}${tokenizer ? '' : ', no tokenizer'}\n\n`)
+  const bound = Number.isFinite(context) ? context : 'without a bound'
+  print(`vocabulary ${vocab}, context ${bound}${tokenizer ? '' : ', no tokenizer'}\n\n`)
   // One line for all layers.
   const shown = known.flatMap(({ site, shape }) => {
     const [, layer, rest] = /^blocks\.(\d+)\.(.*)$/.exec(site) ?? []

@@ -44,7 +44,8 @@ interface Signature {
  * also lengths [batch], tokens that each row has in the cache; at [batch], the position in input_ids whose logits
  * are wanted, [batch, 1, vocab]; and past.N.key and past.N.value [batch, heads, capacity, size], of which
  * present.N.key and present.N.value are the continuation (past.N.conv [batch, kernel - 1, inner] and past.N.state
- * [batch, inner, state] where a layer has a state). Rows may be padded at the end.
+ * [batch, inner, state] where a layer has a state, and no lengths where there are no positions). Rows may be padded at
+ * the end.
  */
 function signature(model: Model, { read = [], cache = false }: ExportModelOptions): Signature {
   const { spec, params } = model

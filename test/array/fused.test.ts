@@ -14,6 +14,7 @@ import {
   rmsNorm,
   silu,
   softmax,
+  softplus,
   type Tensor,
   tensor,
   trace,
@@ -231,6 +232,17 @@ const cases: Readonly<Record<string, readonly FusedCase[]>> = {
     },
     { title: 'tails', call: (x) => silu(x!), inputs: () => [tensor([-100, -20, 0, 20, 100])] },
   ],
+  softplus: [
+    {
+      title: 'rows',
+      call: (x) => softplus(x!),
+      inputs: (n) => [floats([n, 5], 1, -4, 4)],
+      axes: batch,
+      sizes: [3, 1, 0],
+      operators: ['Softplus'],
+    },
+    { title: 'tails', call: (x) => softplus(x!), inputs: () => [tensor([-100, -20, 20, 100])] },
+  ],
   quantizedMatmul: [
     {
       title: '4 bits as inputs',
@@ -367,6 +379,7 @@ describe('in double precision', () => {
     ['addRmsNorm', () => addRmsNorm(x, x, w, 1e-5).normal],
     ['gelu tanh', () => gelu(x, 'tanh')],
     ['silu', () => silu(x)],
+    ['softplus', () => softplus(x)],
   ]
   test.each(calls)('%s', async (_, call) => {
     const { graph } = trace(call, [])

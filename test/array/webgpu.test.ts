@@ -65,8 +65,9 @@ test.skipIf(!gpu).each(Object.keys(cases))('%s', async (name) => {
   expectClose(toNd(await gpu!.compute(y)), toNd(await cpu.compute(y)), tolerance)
 })
 
-test.skipIf(!gpu)('the starter model', { timeout: 180_000 }, async () => {
-  const path = fileURLToPath(new URL('../../models/starter', import.meta.url))
+const models = ['models/starter', 'test/fixtures/families/mamba']
+test.skipIf(!gpu).each(models)('the model %s', { timeout: 180_000 }, async (name) => {
+  const path = fileURLToPath(new URL(`../../${name}`, import.meta.url))
   const [there, here] = [gpu!, cpu].map((engine) => Model.open(path, engine))
   const tokens = [[1, 5, 9, 20]]
   const { logits } = await there!.run(tokens)

@@ -1,6 +1,6 @@
 /**
- * Every family against Hugging Face transformers: tiny random checkpoints whose activations, loss, gradients and
- * greedy text it has recorded; see test/fixtures/README.md.
+ * Every family against Hugging Face transformers (Mamba against a port of it): tiny random checkpoints whose
+ * activations, loss, gradients and greedy text it has recorded; see test/fixtures/README.md.
  */
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -93,10 +93,11 @@ function hidden(x: Tensor, b: number, t: number, position: number): number[] {
   }).flat()
 }
 
-describe.each(['gpt2-tiny', 'llama-tiny', 'llama-tiny-16'])('%s', (name) => {
+describe.each(['gpt2-tiny', 'llama-tiny', 'llama-tiny-16', 'families/mamba'])('%s', (name) => {
   const model = Model.open(fixture(name), engine)
   const { vocab } = model.spec
   const all = sites(model.spec)
+  const siteOf = (pattern: RegExp): string => [...all.keys()].find((site) => pattern.test(site))!
   /** The last token's logits of each row, without a cache. */
   const alone = async (rows: readonly (readonly number[])[], edit: TapOptions['edit'] = {}) => {
     const logits: Float32Array[] = []
@@ -204,7 +205,7 @@ describe.each(['gpt2-tiny', 'llama-tiny', 'llama-tiny-16'])('%s', (name) => {
   })
 
   it('reads what an edit has made of a site', async () => {
-    const site = 'blocks.0.hook_mlp_out'
+    const site = siteOf(/^blocks\.0\.hook_(mlp|ssm)_out$/)
     const edit = { [site]: (x: Tensor) => x.mul(2) }
     const plain = await model.run([row(5)], { read: [site] })
     const doubled = await model.run([row(5)], { read: [site], edit })
@@ -214,7 +215,7 @@ describe.each(['gpt2-tiny', 'llama-tiny', 'llama-tiny-16'])('%s', (name) => {
 
   it('reads and edits in a sealed model as in an open one', async () => {
     const read = [...all.keys()]
-    const edit = { 'blocks.1.attn.hook_z': (x: Tensor) => x.mul(0.5) }
+    const edit = { [siteOf(/^blocks\.1\..*hook_z$/)]: (x: Tensor) => x.mul(0.5) }
     const open = await model.run([row(6)], { read, edit })
     using sealed = seal(model, { read, edit })
     const own = await sealed.run([row(6)])
