@@ -73,21 +73,18 @@ function recur(
   start: Tensor | undefined,
   tap: ((states: Tensor) => Tensor) | undefined,
 ): { outputs: Tensor; last: Tensor } {
-  const [batch, , inner] = u.shape
-  const first = start ?? u.zero().broadcastTo([batch!, ...decay.shape])
-  const byTime = (x: Tensor): Tensor => x.transpose([1, 0, 2])
-  /** [batch, inner, state] times [batch, state]: [batch, inner] */
-  const read = (h: Tensor, c: Tensor): Tensor => h.matmul(c.expandDims(-1)).reshape([batch!, inner!])
+  const first = start ?? u.zero().broadcastTo([u.shape[0]!, ...decay.shape])
+  // [T, batch, inner, 1] and [T, batch, 1, state]: the loop has nothing to do but to compute.
+  const column = (x: Tensor): Tensor => x.transpose([1, 0, 2]).expandDims(-1)
+  const row = (x: Tensor): Tensor => x.transpose([1, 0, 2]).expandDims(-2)
   const { state: last, ys } = scan(
     (h: Tensor, { delta, input, b, c }: Readonly<Record<'delta' | 'input' | 'b' | 'c', Tensor>>) => {
-      const kept = delta.expandDims(-1).mul(decay).exp().mul(h)
-      const next = kept.add(input.expandDims(-1).mul(b.expandDims(1)))
-      return [next, tap ? next : read(next, c)] as const
+      const next = delta.mul(decay).exp().mul(h).add(input.mul(b))
+      return [next, tap ? next : next.matmul(c)] as const
     },
     first,
-    { delta: byTime(delta), input: byTime(delta.mul(u)), b: byTime(b), c: byTime(c) },
+    { delta: column(delta), input: column(delta.mul(u)), b: row(b), c: column(c) },
   )
-  if (!tap) return { outputs: byTime(ys), last }
-  const states = tap(ys.transpose([1, 0, 2, 3]))
-  return { outputs: states.matmul(c.expandDims(-1)).reshape(u.shape), last }
+  const outputs = tap ? tap(ys.transpose([1, 0, 2, 3])).matmul(c.expandDims(-1)) : ys.transpose([1, 0, 2, 3])
+  return { outputs: outputs.reshape(u.shape), last }
 }
