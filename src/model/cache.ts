@@ -1,6 +1,6 @@
 /** What layers remember of the tokens before: keys and values of attention, or the state of a state space. */
 import { type Axes, type Tensor, zeros } from '../array/index.ts'
-import { type DecoderSpec, partOf } from './spec.ts'
+import { type DecoderSpec, mixerOf, partOf } from './spec.ts'
 
 /** Keys and values of one layer: [batch, keyValueHeads, capacity, headSize]. */
 export interface AttentionCache {
@@ -23,9 +23,9 @@ export type Cache = readonly LayerCache[]
 
 /** An empty cache for rows of at most `capacity` tokens. */
 export function emptyCache(spec: DecoderSpec, batch: number, capacity: number): Cache {
-  return Array.from({ length: spec.layers }, (): LayerCache => {
-    if (spec.stateSpace) {
-      const { inner, state, kernel } = spec.stateSpace
+  return Array.from({ length: spec.layers }, (_, layer): LayerCache => {
+    if (mixerOf(spec, layer) === 'stateSpace') {
+      const { inner, state, kernel } = partOf(spec, 'stateSpace')
       return { conv: zeros([batch, kernel - 1, inner]), state: zeros([batch, inner, state]) }
     }
     const { keyValueHeads, headSize } = partOf(spec, 'attention')
@@ -34,11 +34,11 @@ export function emptyCache(spec: DecoderSpec, batch: number, capacity: number): 
   })
 }
 
-/** Names of the axes of a cache, for programs of any batch and capacity. */
-export function cacheAxes(spec: DecoderSpec): Axes {
-  const layer: Axes = spec.stateSpace ? ['batch', null, null] : ['batch', null, 'capacity', null]
-  return Array.from({ length: spec.layers }, () => layer)
-}
+/** Names of the axes of a cache, layer by layer, for programs of any batch and capacity. */
+export const cacheAxes = (spec: DecoderSpec): readonly Axes[] =>
+  Array.from({ length: spec.layers }, (_, layer) =>
+    mixerOf(spec, layer) === 'stateSpace' ? ['batch', null, null] : ['batch', null, 'capacity', null],
+  )
 
 /** Tokens that a row may have, or undefined where no layer bounds them. */
 export function capacityOf(cache: Cache): number | undefined {

@@ -6,7 +6,7 @@ import { ffn } from './parts/ffn.ts'
 import { addNorm, linear, lookUp, norm, softcap } from './parts/linear.ts'
 import type { RotaryTables } from './parts/position.ts'
 import { type StatePlace, stateSpace } from './parts/stateSpace.ts'
-import type { BlockParams, DecoderParams, DecoderSpec, Norm } from './spec.ts'
+import { type BlockParams, type DecoderParams, type DecoderSpec, mixerOf, type Norm } from './spec.ts'
 import type { Taps } from './taps.ts'
 
 export interface ForwardInput {
@@ -116,8 +116,8 @@ export function forward(
 
   const mix = (block: BlockParams, x: Tensor, layer: number): { out: Tensor; cache?: LayerCache } => {
     const own = input.past?.cache[layer]
-    return block.ssm
-      ? stateSpace(spec, block.ssm, x, ends, own as StateCache | undefined, taps, layer)
+    return mixerOf(spec, layer) === 'stateSpace'
+      ? stateSpace(spec, block.ssm!, x, ends, own as StateCache | undefined, taps, layer)
       : attention(spec, block.attn!, x, place, own as AttentionCache | undefined, taps, layer)
   }
 
@@ -131,7 +131,7 @@ export function forward(
       params ? tapped(name, norm(value, params, spec.norm)) : value
     const before = normed(block.ln1, ...incoming, `${site}.hook_resid_pre`)
     const first = block.ln1 ? tapped('ln1', before) : before
-    const mixer = block.ssm ? 'ssm' : 'attn'
+    const mixer = mixerOf(spec, layer) === 'stateSpace' ? 'ssm' : 'attn'
     const mixture = mix(block, first, layer)
     if (mixture.cache) cache.push(mixture.cache)
     let mixed = taps.at(`${site}.hook_${mixer}_out`, after('ln1_post', block.ln1Post, mixture.out))

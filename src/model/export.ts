@@ -4,7 +4,7 @@ import { basename } from 'node:path'
 import { type Axes, leaves, type Storage, type Tensor, tensor, trace, unflatten } from '../array/index.ts'
 import { exportGraph } from '../onnx/index.ts'
 import { writeAtomic } from '../store/file.ts'
-import type { Cache } from './cache.ts'
+import { type Cache, cacheAxes } from './cache.ts'
 import { forward } from './decoder.ts'
 import type { Model } from './model.ts'
 import { rotaryTables } from './parts/position.ts'
@@ -70,14 +70,14 @@ function signature(model: Model, { read = [], cache = false }: ExportModelOption
     }
   const layers = model.newCache(1, 1)
   const past = portsOf(layers, 'past')
-  const pastAxes = spec.stateSpace ? ['batch', null, null] : ['batch', null, 'capacity', null]
+  const pastAxes = cacheAxes(spec)
   return {
     inputs: { ...ids, lengths: long([1]), at: long([1]), ...Object.fromEntries(past) },
     axes: {
       ...idAxes,
       lengths: ['batch'],
       at: ['batch'],
-      ...Object.fromEntries(past.map(([name]) => [name, pastAxes])),
+      ...Object.fromEntries(past.map(([name]) => [name, pastAxes[Number(name.split('.')[1])]!])),
     },
     run(inputs) {
       const result = forward(

@@ -15,6 +15,8 @@ export interface DecoderSpec {
   /** How positions are mixed: by attention, or by a state that goes from one to the next. */
   readonly attention?: AttentionSpec | undefined
   readonly stateSpace?: StateSpaceSpec | undefined
+  /** Which of the two each layer has, in a decoder that has both. */
+  readonly mixers?: readonly Mixer[] | undefined
   /**
    * Attention and feed-forward part read the same residual, and both are added to it: through the same norm
    * ('one norm') or one each ('two norms').
@@ -125,6 +127,17 @@ export interface ExpertSpec {
 export const windowOf = ({ attention }: DecoderSpec, layer: number): number | undefined =>
   attention?.window && (attention.window.layers?.[layer] ?? true) ? attention.window.size : undefined
 
+/** What mixes the positions of a layer. */
+export function mixerOf({ attention, stateSpace, mixers }: DecoderSpec, layer: number): Mixer {
+  const mixer = mixers?.[layer]
+  if (mixer) return mixer
+  if (attention && stateSpace)
+    throw new Error(
+      `this decoder has attention and a state space: mixers does not say which layer ${layer} has`,
+    )
+  return stateSpace ? 'stateSpace' : 'attention'
+}
+
 /** A part that the caller cannot do without; throws where the decoder has none. */
 export function partOf<P extends 'attention' | 'stateSpace' | 'ffn'>(
   spec: DecoderSpec,
@@ -136,6 +149,8 @@ export function partOf<P extends 'attention' | 'stateSpace' | 'ffn'>(
 }
 
 const partNames = { attention: 'attention', stateSpace: 'state space', ffn: 'feed-forward part' } as const
+
+export type Mixer = 'attention' | 'stateSpace'
 
 export type Activation = 'gelu' | 'gelu-tanh' | 'silu' | 'relu'
 

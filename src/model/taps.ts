@@ -3,7 +3,7 @@
  * TransformerLens. Reads and edits are declared before tracing, so they are part of the compiled graph.
  */
 import type { Tensor } from '../array/index.ts'
-import type { DecoderSpec } from './spec.ts'
+import { type DecoderSpec, mixerOf } from './spec.ts'
 
 export type Edit = (activation: Tensor) => Tensor
 
@@ -61,7 +61,7 @@ export function sites(spec: DecoderSpec): Map<string, string> {
   const { place = 'before' } = spec.norm
   const [before, after] = [place !== 'after', place !== 'before']
   const rotary = spec.position.kind === 'rotary'
-  const { attention, stateSpace, ffn } = spec
+  const { ffn } = spec
   const mixture = ffn?.experts !== undefined
   /** Sites that not every decoder has. */
   const conditions: Partial<Record<BlockSite, boolean>> = {
@@ -77,18 +77,18 @@ export function sites(spec: DecoderSpec): Map<string, string> {
     'mlp.hook_expert_weights': mixture,
     'ln2_post.hook_normalized': after,
   }
-  const parts: readonly (readonly [prefix: RegExp, there: boolean])[] = [
-    [/^attn\.|^hook_attn/, attention !== undefined],
-    [/^ssm\.|^hook_ssm/, stateSpace !== undefined],
-    [/^ln2|^mlp\.|^hook_mlp|^hook_resid_mid/, ffn !== undefined],
+  /** Sites of the mixer that a layer does not have, and of a feed-forward part that none has. */
+  const missing = (layer: number): RegExp[] => [
+    mixerOf(spec, layer) === 'stateSpace' ? /^attn\.|^hook_attn/ : /^ssm\.|^hook_ssm/,
+    ...(ffn ? [] : [/^ln2|^mlp\.|^hook_mlp|^hook_resid_mid/]),
   ]
-  const has = (site: BlockSite): boolean =>
-    (conditions[site] ?? true) && parts.every(([prefix, there]) => there || !prefix.test(site))
+  const has = (site: BlockSite, layer: number): boolean =>
+    (conditions[site] ?? true) && missing(layer).every((pattern) => !pattern.test(site))
   const map = new Map<string, string>([['hook_embed', 'batch T width']])
   if (spec.position.kind === 'learned') map.set('hook_pos_embed', 'batch T width')
   for (let layer = 0; layer < spec.layers; layer++)
     for (const [site, legend] of Object.entries(blockSites))
-      if (has(site as BlockSite)) map.set(`blocks.${layer}.${site}`, legend)
+      if (has(site as BlockSite, layer)) map.set(`blocks.${layer}.${site}`, legend)
   map.set('ln_final.hook_normalized', 'batch T width')
   map.set('logits', 'batch T vocab')
   return map

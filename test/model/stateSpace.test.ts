@@ -7,7 +7,16 @@ import { afterAll, describe, expect, it } from 'vitest'
 import { type Tensor, tensor } from '../../src/array/index.ts'
 import { beamSearch, complete, scoreBatch, scoreStepwise, scoreTokens } from '../../src/decode/index.ts'
 import { convertToGguf } from '../../src/model/convert/toGguf.ts'
-import { exportModel, load, Model, type StateCache, seal, weightBill } from '../../src/model/index.ts'
+import {
+  type DecoderSpec,
+  exportModel,
+  load,
+  Model,
+  type StateCache,
+  seal,
+  sites,
+  weightBill,
+} from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { writeSafetensors } from '../../src/store/index.ts'
 import { adamw, initialize, trainingStep } from '../../src/train/index.ts'
@@ -180,8 +189,70 @@ describe('outside', () => {
   })
 
   it('is refused by name where it is not known yet', () => {
-    expect(() => initialize(model.spec)).toThrow(/initialize: state spaces are not supported yet; begin from/)
     expect(() => convertToGguf(folder, join(temporary, 'x.gguf'), 'f32')).toThrow(/only Llama models/)
+  })
+})
+
+it('begins as Mamba does', () => {
+  const { inner, state } = model.spec.stateSpace!
+  const [{ ssm }] = initialize(model.spec, { seed: 3 }).blocks as [
+    ReturnType<typeof load>['params']['blocks'][number],
+  ]
+  const steps = floats(ssm!.step.bias).map((x) => Math.log1p(Math.exp(x)))
+  expect(Math.min(...steps)).toBeGreaterThan(0.00099)
+  expect(Math.max(...steps)).toBeLessThan(0.101)
+  // Evenly in the logarithm: the median of 32 is near 0.01.
+  const median = steps.sort()[inner / 2]!
+  expect(median).toBeGreaterThan(0.004)
+  expect(median).toBeLessThan(0.025)
+  const decays = floats(ssm!.logDecay).map((x) => Math.exp(x))
+  allClose([...decays.subarray(0, state)], [1, 2, 3, 4, 5, 6], { rtol: 1e-6, atol: 0 })
+  expect(ssm!.conv.weight.sizes).toEqual(load(folder).params.blocks[0]!.ssm!.conv.weight.sizes)
+})
+
+describe('layers of both kinds', () => {
+  const both: DecoderSpec = {
+    ...model.spec,
+    layers: 3,
+    mixers: ['stateSpace', 'attention', 'stateSpace'],
+    attention: { heads: 2, keyValueHeads: 1, headSize: 8 },
+    ffn: { kind: 'gated', hidden: 24, activation: 'silu' },
+    context: 64,
+  }
+  const mixed = new Model({ engine, spec: both, params: initialize(both, { deviation: 0.3, tied: false }) })
+
+  it('have their own sites and caches', async () => {
+    const known = [...sites(both).keys()]
+    expect(known).toContain('blocks.1.attn.hook_pattern')
+    expect(known).toContain('blocks.2.mlp.hook_post')
+    expect(known).not.toContain('blocks.1.ssm.hook_h')
+    expect(known).not.toContain('blocks.0.attn.hook_pattern')
+    const read = await mixed.run([row(5)], { read: known })
+    expect(Object.keys(read).sort()).toEqual(known.sort())
+    expect(mixed.newCache(1, 9).map((layer) => Object.keys(layer))).toEqual([
+      ['conv', 'state'],
+      ['keys', 'values'],
+      ['conv', 'state'],
+    ])
+  })
+
+  it('give through the cache what they give without, in padded batches too', async () => {
+    const rows = [row(11, 1), row(4, 2), row(8, 3)]
+    const texts = await complete(mixed, rows, { temperature: 0, maxTokens: 6, stopTokens: [] })
+    for (const [i, { tokens }] of texts.entries()) {
+      const { logits } = await mixed.run([[...rows[i]!, ...tokens]])
+      const best = tokens.map((_, k) => {
+        const at = (rows[i]!.length - 1 + k) * vocab
+        const own = floats(logits).subarray(at, at + vocab)
+        return own.indexOf(Math.max(...own))
+      })
+      expect([...tokens], `row ${i}`).toEqual(best)
+    }
+    expect(new Set(texts.flatMap(({ tokens }) => tokens)).size).toBeGreaterThan(6)
+  })
+
+  it('are refused where nobody says which is which', () => {
+    expect(() => sites({ ...both, mixers: undefined })).toThrow(/mixers does not say which layer 0 has/)
   })
 })
 
