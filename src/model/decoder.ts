@@ -1,14 +1,13 @@
 /** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
 import { iota, size, type Tensor } from '../array/index.ts'
-import { attention, cacheMask, type LayerCache, type Place, visibility } from './parts/attention.ts'
+import type { AttentionCache, Cache, LayerCache, StateCache } from './cache.ts'
+import { attention, cacheMask, type Place, visibility } from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
 import { addNorm, linear, lookUp, norm, softcap } from './parts/linear.ts'
 import type { RotaryTables } from './parts/position.ts'
-import type { DecoderParams, DecoderSpec, Norm } from './spec.ts'
+import { type StatePlace, stateSpace } from './parts/stateSpace.ts'
+import { type BlockParams, type DecoderParams, type DecoderSpec, mixerOf, type Norm } from './spec.ts'
 import type { Taps } from './taps.ts'
-
-/** Past keys and values, one entry a layer. */
-export type Cache = readonly LayerCache[]
 
 export interface ForwardInput {
   /** i32 [batch, T] */
@@ -20,7 +19,10 @@ export interface ForwardInput {
     /** Several tokens for several rows that have a past: the fused operator cannot do that. */
     readonly composed?: boolean
   }
-  /** i32 [batch]: compute logits at this position of each row only, [batch, 1, vocab]. */
+  /**
+   * i32 [batch]: compute logits at this position of each row only, [batch, 1, vocab]. It is the row's last: with a
+   * cache, tokens after it are padding.
+   */
   readonly at?: Tensor
 }
 
@@ -48,15 +50,21 @@ function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTables | undefine
   const { cache, lengths, composed = false } = past
   const positions = lengths.expandDims(-1).add(iota(time))
   const end = lengths.add(size(time, 'i32'))
-  const capacity = cache[0]!.keys.shape[2]!
+  const capacity = cache.flatMap((layer) => ('keys' in layer ? [layer.keys.shape[2]!] : []))[0]
   return {
     positions,
     composed,
     last: end.sub(1),
     total: end.max(),
-    mask: once((window) => cacheMask(positions, capacity, window)),
+    mask: once((window) => cacheMask(positions, capacity!, window)),
     rotary,
   }
+}
+
+/** Where rows end, for mixers with a state. Without a cache nothing comes after the padding. */
+function endsOf({ tokens, past, at }: ForwardInput): StatePlace {
+  if (!past || !at) return {}
+  return { last: at, own: iota(tokens.shape[1]!).lessEqual(at.expandDims(-1)).expandDims(-1) }
 }
 
 export function forward(
@@ -66,7 +74,7 @@ export function forward(
   rotary: RotaryTables | undefined,
   taps: Taps,
 ): ForwardOutput {
-  const place = placeOf(input, rotary)
+  const [place, ends] = [placeOf(input, rotary), endsOf(input)]
   const found = lookUp(params.embed, input.tokens, spec.embedWidth ?? spec.width)
   const embedded = params.projectIn ? linear(found, params.projectIn, 'out-in') : found
   let residual = taps.at(
@@ -107,12 +115,19 @@ export function forward(
     update = update && rowsAt(update, at)
   }
 
+  const mix = (block: BlockParams, x: Tensor, layer: number): { out: Tensor; cache?: LayerCache } => {
+    const own = input.past?.cache[layer]
+    return mixerOf(spec, layer) === 'stateSpace'
+      ? stateSpace(spec, block.ssm!, x, ends, own as StateCache | undefined, taps, layer)
+      : attention(spec, block.attn!, x, place, own as AttentionCache | undefined, taps, layer)
+  }
+
   const cache: LayerCache[] = []
   let incoming: readonly string[] = []
   const afterSum = spec.norm.place === 'sum'
-  /** Whether a block is tapped after its attention, where the first norm may stand too. */
+  /** Whether a block is tapped after its mixer, where the first norm may stand too. */
   const tappedLater = (site: string): boolean =>
-    taps.wantsAfterAttention(site) || (afterSum && taps.wants(`${site}.ln1.hook_normalized`))
+    taps.wantsAfterMixer(site) || (afterSum && taps.wants(`${site}.ln1.hook_normalized`))
   /** Adds the update to the residual and goes on with the norm of the sum. */
   const normalizeSum = (name: string, params: Norm | undefined, ...sites: readonly string[]): void => {
     residual = taps.at(`${name}.hook_normalized`, normed(params, ...sites))
@@ -125,11 +140,18 @@ export function forward(
       params ? tapped(name, norm(value, params, spec.norm)) : value
     const before = normed(afterSum ? undefined : block.ln1, ...incoming, `${site}.hook_resid_pre`)
     const first = block.ln1 && !afterSum ? tapped('ln1', before) : before
-    const attended = attention(spec, block.attn, first, place, input.past?.cache[layer], taps, layer)
-    if (attended.cache) cache.push(attended.cache)
-    let mixed = taps.at(`${site}.hook_attn_out`, after('ln1_post', block.ln1Post, attended.out))
-    // After the last attention rows no longer meet: those whose logits nobody wants can stop here.
+    const mixer = mixerOf(spec, layer) === 'stateSpace' ? 'ssm' : 'attn'
+    const mixture = mix(block, first, layer)
+    if (mixture.cache) cache.push(mixture.cache)
+    let mixed = taps.at(`${site}.hook_${mixer}_out`, after('ln1_post', block.ln1Post, mixture.out))
+    // After the last mixer positions no longer meet: those whose logits nobody wants can stop here.
     const last = input.at && layer === spec.layers - 1 && !tappedLater(site)
+    if (!block.mlp) {
+      incoming = [`${site}.hook_resid_post`]
+      update = mixed
+      if (last) narrow(input.at!)
+      return
+    }
     let second: Tensor
     if (spec.parallel) {
       if (last) {

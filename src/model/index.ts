@@ -1,8 +1,9 @@
 /** Models: the decoder, its families, its taps. */
 export type { LoadedModel } from './bind.ts'
+export { type AttentionCache, type Cache, cacheAxes, type LayerCache, type StateCache } from './cache.ts'
 export { convertToGguf, type GgufWeights } from './convert/toGguf.ts'
 export { type Conversion, convertToHuggingFace } from './convert/toHuggingFace.ts'
-export { type Cache, type ForwardInput, type ForwardOutput, forward } from './decoder.ts'
+export { type ForwardInput, type ForwardOutput, forward } from './decoder.ts'
 export { Encoder, type EncoderOptions } from './encoder.ts'
 export { type EncoderInput, encodeForward, encoderSites } from './encoderForward.ts'
 export type { EncoderParams, EncoderSpec } from './encoderSpec.ts'

@@ -1,8 +1,9 @@
 /** A model on an engine: the programs that run it, compiled when first needed and shared. */
-import { type Axes, crossEntropy, type Jitted, type Tensor, tensor, zeros } from '../array/index.ts'
+import { type Axes, crossEntropy, type Jitted, type Tensor, tensor } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
 import type { Tokenizer } from '../text/index.ts'
-import { type Cache, forward } from './decoder.ts'
+import { type Cache, cacheAxes, capacityOf, emptyCache } from './cache.ts'
+import { forward } from './decoder.ts'
 import { load } from './load.ts'
 import { type RotaryTables, rotaryTables } from './parts/position.ts'
 import { Programs, type TokenRows, tokenRows } from './programs.ts'
@@ -15,7 +16,7 @@ export interface StepInput {
   readonly cache: Cache
   /** i32 [batch]: tokens that each row has in the cache. */
   readonly lengths: Tensor
-  /** i32 [batch]: the position in `tokens` whose logits are wanted. */
+  /** i32 [batch]: the position in `tokens` whose logits are wanted: each row's last, before its padding. */
   readonly at: Tensor
 }
 
@@ -47,7 +48,10 @@ export interface ModelParts {
   readonly path?: string
   /** Weights are constants of the programs instead of arguments. */
   readonly sealed?: boolean
-  /** Most positions; by default what the model was made for, up to 32768. Rotary tables grow with it. */
+  /**
+   * Most positions; by default what the model was made for, up to 32768 where there are tables of positions, which
+   * grow with it.
+   */
   readonly context?: number
   /** Reads and edits of every program. A sealed model has no others. */
   readonly taps?: TapOptions
@@ -56,8 +60,12 @@ export interface ModelParts {
 }
 
 const defaultContext = 32768
-const cacheAxes: Axes = ['batch', null, 'capacity', null]
-const stepAxes: Axes = { tokens: ['batch', 'time'], cache: cacheAxes, lengths: ['batch'], at: ['batch'] }
+const stepAxes = (spec: DecoderSpec): Axes => ({
+  tokens: ['batch', 'time'],
+  cache: cacheAxes(spec),
+  lengths: ['batch'],
+  at: ['batch'],
+})
 
 export class Model {
   readonly engine: Engine
@@ -86,10 +94,13 @@ export class Model {
     this.sealed = parts.sealed ?? false
     this.taps = parts.taps ?? {}
     this.#prepack = parts.prepack ?? true
-    this.context = parts.context ?? Math.min(parts.spec.context, defaultContext)
+    const { kind } = parts.spec.position
+    this.context =
+      parts.context ??
+      Math.min(parts.spec.context, kind === 'none' ? Number.POSITIVE_INFINITY : defaultContext)
     this.#rotary = rotaryTables(parts.spec, this.context)
     this.#programs = new Programs(parts.spec, (taps) => this.#make(taps))
-    if (!this.#rotary && this.context > parts.spec.context)
+    if (kind === 'learned' && this.context > parts.spec.context)
       throw new RangeError(`context ${this.context}: the model has ${parts.spec.context} learned positions`)
   }
 
@@ -122,7 +133,8 @@ export class Model {
 
   /** Throws where the new tokens would not fit: the operator's own message names neither. */
   #checkRoom({ cache, lengths, tokens }: StepInput): void {
-    const [capacity, time] = [cache[0]!.keys.sizes[2]!, tokens.sizes[1]!]
+    const [capacity, time] = [capacityOf(cache), tokens.sizes[1]!]
+    if (capacity === undefined) return
     const longest = (lengths.data as Int32Array).reduce((a, b) => Math.max(a, b), 0)
     if (longest + time > capacity)
       throw new RangeError(
@@ -138,10 +150,8 @@ export class Model {
 
   /** An empty cache for rows of at most `capacity` tokens. */
   newCache(batch: number, capacity: number): Cache {
-    const { keyValueHeads, headSize } = this.spec.attention
     this.#checkLength(capacity)
-    const shape = [batch, keyValueHeads, capacity, headSize]
-    return Array.from({ length: this.spec.layers }, () => ({ keys: zeros(shape), values: zeros(shape) }))
+    return emptyCache(this.spec, batch, capacity)
   }
 
   /** Token rows as an i32 array; throws for rows of different lengths and ids outside the vocabulary. */
@@ -189,13 +199,18 @@ export class Model {
   }
 
   #compileStep(name: string, options: TapOptions, composed: boolean): Program<[StepInput], StepOutput> {
-    return this.#compile(name, [stepAxes], { cache: '0.cache' }, (params, input: StepInput): StepOutput => {
-      const taps = new Taps(this.spec, options)
-      const { tokens, cache, lengths, at } = input
-      const past = { cache, lengths, composed }
-      const result = forward(this.spec, params, { tokens, past, at }, this.#rotary, taps)
-      return { logits: result.logits, cache: result.cache!, reads: taps.finish() }
-    })
+    return this.#compile(
+      name,
+      [stepAxes(this.spec)],
+      { cache: '0.cache' },
+      (params, input: StepInput): StepOutput => {
+        const taps = new Taps(this.spec, options)
+        const { tokens, cache, lengths, at } = input
+        const past = { cache, lengths, composed }
+        const result = forward(this.spec, params, { tokens, past, at }, this.#rotary, taps)
+        return { logits: result.logits, cache: result.cache!, reads: taps.finish() }
+      },
+    )
   }
 
   /** Compiles `f` with the parameters as its first argument, or as constants where the model is sealed. */

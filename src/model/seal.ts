@@ -10,6 +10,7 @@ import type {
   FfnParams,
   Linear,
   Matrix,
+  StateSpaceParams,
 } from './spec.ts'
 import { stackStored, storedMatrix } from './stored.ts'
 import type { TapOptions } from './taps.ts'
@@ -105,6 +106,14 @@ function convertMatrices({ params, spec }: Model, { matrix, stack }: Conversion)
     const qkv = stacked([part.q, part.k, part.v])
     return qkv ? { qkv, ...rest } : { q: linear(part.q), k: linear(part.k), v: linear(part.v), ...rest }
   }
+  // The two small matrices decide what a state keeps and for how long: they stay exact.
+  const stateSpace = (part: StateSpaceParams): StateSpaceParams => ({
+    ...part,
+    input: linear(part.input),
+    select: { ...part.select, weight: rowsOf(part.select.weight, spec.layout) },
+    step: { ...part.step, weight: rowsOf(part.step.weight, spec.layout) },
+    output: linear(part.output),
+  })
   const ffn = (part: FfnParams): FfnParams =>
     // The router is small and decides much: it stays exact.
     'router' in part
@@ -122,7 +131,12 @@ function convertMatrices({ params, spec }: Model, { matrix, stack }: Conversion)
   }
   return {
     ...params,
-    blocks: params.blocks.map((block) => ({ ...block, attn: attention(block.attn), mlp: ffn(block.mlp) })),
+    blocks: params.blocks.map((block) => ({
+      ...block,
+      attn: block.attn && attention(block.attn),
+      ssm: block.ssm && stateSpace(block.ssm),
+      mlp: block.mlp && ffn(block.mlp),
+    })),
     // A head is a row for each token, whatever the layout of the blocks.
     head: params.head && { ...params.head, weight: matrix(rowsOf(params.head.weight, 'out-in')) },
   }
@@ -159,7 +173,9 @@ export function weightBill({ params }: { readonly params: { readonly head?: unkn
     bytes: total(entries),
     bytesPerToken: total(entries.filter(([path]) => !perRow(path))),
     kept: rounded
-      ? entries.flatMap(([path]) => (path.endsWith('.weight') && !path.includes('ln') ? [path] : []))
+      ? entries.flatMap(([path, { rank }]) =>
+          rank === 2 && path.endsWith('.weight') && !path.includes('ln') ? [path] : [],
+        )
       : [],
   }
 }

@@ -67,7 +67,7 @@ export function windowOf(
     readonly num_hidden_layers: number
   },
   sliding: (layer: number) => boolean,
-): DecoderSpec['attention']['window'] {
+): AttentionSpec['window'] {
   const layers =
     c.layer_types?.map((type) => type === 'sliding_attention') ?? blocks(c.num_hidden_layers, sliding)
   if (layers.length !== c.num_hidden_layers)

@@ -10,16 +10,11 @@ import {
   softmax,
   type Tensor,
 } from '../../array/index.ts'
-import { type AttentionParams, type DecoderSpec, type Norm, windowOf } from '../spec.ts'
+import type { AttentionCache } from '../cache.ts'
+import { type AttentionParams, type DecoderSpec, type Norm, partOf, windowOf } from '../spec.ts'
 import type { Taps } from '../taps.ts'
 import { linear, norm, project, softcap } from './linear.ts'
 import { type RotaryTables, rotate } from './position.ts'
-
-/** Keys and values of one layer: [batch, keyValueHeads, capacity, headSize]. */
-export interface LayerCache {
-  readonly keys: Tensor
-  readonly values: Tensor
-}
 
 /** Where the tokens of this pass stand; the same for every layer. */
 export interface Place {
@@ -185,11 +180,17 @@ export function attention(
   params: AttentionParams,
   x: Tensor,
   place: Place,
-  cache: LayerCache | undefined,
+  cache: AttentionCache | undefined,
   taps: Taps,
   layer: number,
-): { out: Tensor; cache?: LayerCache } {
-  const { heads, keyValueHeads, headSize, scale = 1 / Math.sqrt(headSize), softcap: cap } = spec.attention
+): { out: Tensor; cache?: AttentionCache } {
+  const {
+    heads,
+    keyValueHeads,
+    headSize,
+    scale = 1 / Math.sqrt(headSize),
+    softcap: cap,
+  } = partOf(spec, 'attention')
   const site = `blocks.${layer}`
   const tap: Identity = (name, value) => taps.at(`${site}.attn.${name}`, value)
   const wanted = (...names: string[]): boolean => names.some((name) => taps.wants(`${site}.attn.${name}`))
@@ -208,7 +209,7 @@ export function attention(
 
   /** What each head mixes from the values: [batch, T, heads * D]. */
   let z: Tensor
-  let written: LayerCache | undefined
+  let written: AttentionCache | undefined
   if (cache) {
     const inside = place.composed || wanted('hook_rot_q', 'hook_rot_k', 'hook_attn_scores', 'hook_pattern')
     const untouched = !params.qNorm && !wanted('hook_q', 'hook_k', 'hook_v')
@@ -263,12 +264,14 @@ export function attention(
 }
 
 /** Whether a joined projection gives all queries, all keys and all values, as they are. */
-const joinedInOrder = ({ attention }: DecoderSpec): boolean =>
-  !attention.joinedByHead && attention.clip === undefined
+const joinedInOrder = (spec: DecoderSpec): boolean => {
+  const { joinedByHead, clip } = partOf(spec, 'attention')
+  return !joinedByHead && clip === undefined
+}
 
 /** Queries, keys and values: [batch, T, heads * D] each. */
 function project3(spec: DecoderSpec, params: AttentionParams, x: Tensor): [Tensor, Tensor, Tensor] {
-  const { heads, keyValueHeads, headSize, joinedByHead, clip } = spec.attention
+  const { heads, keyValueHeads, headSize, joinedByHead, clip } = partOf(spec, 'attention')
   const parts = (): readonly Tensor[] => {
     if (!('qkv' in params)) return [params.q, params.k, params.v].map((part) => linear(x, part, spec.layout))
     const joined = linear(x, params.qkv, spec.layout)
@@ -287,13 +290,14 @@ function project3(spec: DecoderSpec, params: AttentionParams, x: Tensor): [Tenso
 /** x [batch, T, heads * D] through a norm of queries or keys, if the model has one. */
 function normalized(spec: DecoderSpec, params: Norm | undefined, x: Tensor, heads: number): Tensor {
   if (!params) return x
-  if (spec.attention.normalize === 'all') return norm(x, params, spec.norm)
-  return norm(splitHeads(x, heads, spec.attention.headSize), params, spec.norm).reshape(x.shape)
+  const { normalize, headSize } = partOf(spec, 'attention')
+  if (normalize === 'all') return norm(x, params, spec.norm)
+  return norm(splitHeads(x, heads, headSize), params, spec.norm).reshape(x.shape)
 }
 
 /** The output projection as a sum over what each head writes: [batch, T, heads, width]. */
 function sumHeads(spec: DecoderSpec, params: AttentionParams, z: Tensor, tap: Identity): Tensor {
-  const { heads, headSize } = spec.attention
+  const { heads, headSize } = partOf(spec, 'attention')
   const alone = Array.from({ length: heads }, (_, head) => {
     const own = z.slice(-2, head, head + 1).reshape([...z.shape.slice(0, -2), headSize])
     // Zeros elsewhere leave the weight as it is, quantised or not.
