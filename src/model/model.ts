@@ -2,8 +2,11 @@
 import { type Axes, crossEntropy, type Jitted, Tensor, tensor, zeros } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
 import type { Tokenizer } from '../text/index.ts'
+import { type AdapterTree, applyAdapters, checkStack, treesOf } from './adapters.ts'
+import type { ModuleNames } from './bind.ts'
 import { type Cache, forward } from './decoder.ts'
 import { load } from './load.ts'
+import { checkNotMerged, mergeAdapters } from './merge.ts'
 import { type RotaryTables, rotaryTables } from './parts/position.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
 import { type TapOptions, Taps } from './taps.ts'
@@ -27,6 +30,14 @@ export interface StepOutput {
 }
 
 type Program<A extends readonly unknown[], R> = Jitted<A, R>
+/** A program of a model and of those that share its weights under other adapters. */
+interface Shared<A extends readonly unknown[], R> {
+  readonly jitted: Jitted<never, R>
+  for(model: Model): Program<A, R>
+}
+type SharedPrograms = {
+  readonly [K in keyof Programs]: Shared<Parameters<Programs[K]>, Awaited<ReturnType<Programs[K]>>>
+}
 interface Programs {
   readonly forward: Program<[tokens: Tensor], Record<string, Tensor>>
   readonly step: Program<[StepInput], StepOutput>
@@ -39,6 +50,10 @@ export interface ModelParts {
   readonly engine: Engine
   readonly spec: DecoderSpec
   readonly params: DecoderParams
+  /** Names of Hugging Face's modules, by which adapters are addressed. */
+  readonly moduleNames?: ModuleNames | undefined
+  /** What is applied to the parameters, the first one nearest to them. */
+  readonly adapters?: readonly AdapterTree[]
   readonly tokenizer?: Tokenizer | undefined
   /** Tokens that end a text, beside the tokenizer's own. */
   readonly ends?: readonly number[]
@@ -64,22 +79,33 @@ export class Model {
   readonly engine: Engine
   readonly spec: DecoderSpec
   readonly params: DecoderParams
+  readonly moduleNames: ModuleNames | undefined
+  readonly adapters: readonly AdapterTree[]
   readonly tokenizer: Tokenizer | undefined
   /** Tokens that end a text. */
   readonly ends: readonly number[]
   readonly path: string
   readonly sealed: boolean
-  /** Most positions of a sequence. */
+  /** Most positions of a sequence, without those that a prefix takes. */
   readonly context: number
   readonly taps: TapOptions
   readonly #prepack: boolean
   readonly #rotary: RotaryTables | undefined
-  readonly #programs = new Map<string, Programs>()
+  readonly #programs: Map<string, SharedPrograms>
+  /** The programs of this model's own adapters. */
+  readonly #bound = new WeakMap<SharedPrograms, Programs>()
+  readonly #parts: ModelParts
 
-  constructor(parts: ModelParts) {
+  /** `weights`: a model that has the same ones, whose programs are shared. */
+  constructor(parts: ModelParts, weights?: Model) {
+    this.#parts = parts
+    this.#programs = weights ? weights.#programs : new Map()
     this.engine = parts.engine
     this.spec = parts.spec
     this.params = parts.params
+    this.moduleNames = parts.moduleNames
+    this.adapters = treesOf(parts.adapters ?? [])
+    checkStack(this.adapters)
     this.tokenizer = parts.tokenizer
     const own = parts.tokenizer?.eos
     this.ends = [...new Set([...(own === undefined ? [] : [own]), ...(parts.ends ?? [])])]
@@ -87,15 +113,58 @@ export class Model {
     this.sealed = parts.sealed ?? false
     this.taps = parts.taps ?? {}
     this.#prepack = parts.prepack ?? true
-    this.context = parts.context ?? Math.min(parts.spec.context, defaultContext)
-    this.#rotary = rotaryTables(parts.spec, this.context)
-    if (!this.#rotary && this.context > parts.spec.context)
-      throw new RangeError(`context ${this.context}: the model has ${parts.spec.context} learned positions`)
+    const positions = parts.context ?? Math.min(parts.spec.context, defaultContext)
+    const prompt = this.adapters.find(({ params }) => params.prompt)?.params.prompt
+    this.context = positions - this.prefixLength - (prompt?.sizes[0] ?? 0)
+    this.#rotary = weights ? weights.#rotary : rotaryTables(parts.spec, positions)
+    if (!this.#rotary && positions > parts.spec.context)
+      throw new RangeError(`context ${positions}: the model has ${parts.spec.context} learned positions`)
+    if (this.context < 1)
+      throw new RangeError(`the prefix or soft prompt leaves no room in ${positions} positions`)
   }
 
   /** Opens a checkpoint; see `load`. Its weights are arguments of every program: they can be edited and trained. */
   static open(path: string, engine: Engine): Model {
     return new Model({ engine, ...load(path) })
+  }
+
+  /**
+   * The same weights under other adapters, or none; see `attach` for soft prompts. Programs are shared, and adapters of
+   * one shape run in one program: exchanging them compiles nothing. Caches of one model are not for the other.
+   */
+  adapted(adapters: readonly AdapterTree[]): Model {
+    if (this.sealed) throw new Error('a sealed model keeps the adapters that it was sealed with')
+    checkNotMerged(this.params, adapters)
+    return new Model({ ...this.#parts, adapters }, this)
+  }
+
+  /**
+   * A model whose weights do what these weights and the adapters do, at no further cost; a prefix stays beside them.
+   * Throws if there is nothing to merge, as after a first time.
+   */
+  async merged(): Promise<Model> {
+    if (this.sealed) throw new Error('the weights of a sealed model are fixed: merge before sealing')
+    if (!this.adapters.some(({ params }) => params.linears || params.saved))
+      throw new Error('there is no adapter to merge into the weights')
+    const params = await mergeAdapters(this.engine, this.spec, this.params, this.adapters)
+    const adapters = this.adapters.flatMap(({ params: { prefix, prompt }, strength }) =>
+      prefix || prompt ? [{ params: { prefix, prompt }, strength }] : [],
+    )
+    return new Model({ ...this.#parts, params, adapters })
+  }
+
+  /** Positions that the adapters put before the first token. */
+  get prefixLength(): number {
+    return this.#prefix?.sizes[0] ?? 0
+  }
+
+  get #prefix(): Tensor | undefined {
+    return this.adapters.find(({ params }) => params.prefix)?.params.prefix
+  }
+
+  /** Parameters and adapters in one tree, as the forward pass takes them. */
+  get adaptedParams(): DecoderParams {
+    return applyAdapters(this.params, this.adapters)
   }
 
   /**
@@ -119,13 +188,14 @@ export class Model {
     const { step, chunkStep } = this.programs(taps)
     const [batch, time] = input.tokens.sizes as [number, number]
     this.#checkRoom(input)
-    const goesOn = batch > 1 && time > 1 && (input.lengths.data as Int32Array).some((length) => length > 0)
+    const past = (length: number): boolean => length + this.prefixLength > 0
+    const goesOn = batch > 1 && time > 1 && (input.lengths.data as Int32Array).some(past)
     return (goesOn ? chunkStep : step)(input)
   }
 
   /** Throws where the new tokens would not fit: the operator's own message names neither. */
   #checkRoom({ cache, lengths, tokens }: StepInput): void {
-    const [capacity, time] = [cache[0]!.keys.sizes[2]!, tokens.sizes[1]!]
+    const [capacity, time] = [cache[0]!.keys.sizes[2]! - this.prefixLength, tokens.sizes[1]!]
     const longest = (lengths.data as Int32Array).reduce((a, b) => Math.max(a, b), 0)
     if (longest + time > capacity)
       throw new RangeError(
@@ -143,8 +213,13 @@ export class Model {
   newCache(batch: number, capacity: number): Cache {
     const { keyValueHeads, headSize } = this.spec.attention
     this.#checkLength(capacity)
-    const shape = [batch, keyValueHeads, capacity, headSize]
-    return Array.from({ length: this.spec.layers }, () => ({ keys: zeros(shape), values: zeros(shape) }))
+    const shape = [batch, keyValueHeads, this.prefixLength + capacity, headSize]
+    return Array.from({ length: this.spec.layers }, (_, layer) => {
+      const [keys, values] = ([0, 1] as const).map((kind) =>
+        this.#prefix ? prefixed(this.#prefix, layer, kind, shape) : zeros(shape),
+      )
+      return { keys: keys!, values: values! }
+    })
   }
 
   /** Token rows as an i32 array; throws for rows of different lengths and ids outside the vocabulary. */
@@ -179,6 +254,21 @@ export class Model {
 
   /** The compiled programs for these reads and edits. */
   programs(taps: TapOptions): Programs {
+    const shared = this.#shared(taps)
+    const known = this.#bound.get(shared)
+    if (known) return known
+    const { forward, step, chunkStep, score } = shared
+    const made: Programs = {
+      forward: forward.for(this),
+      step: step.for(this),
+      chunkStep: chunkStep.for(this),
+      score: score.for(this),
+    }
+    this.#bound.set(shared, made)
+    return made
+  }
+
+  #shared(taps: TapOptions): SharedPrograms {
     const merged = this.#merge(taps)
     const key = tapKey(merged)
     const known = this.#programs.get(key)
@@ -204,7 +294,7 @@ export class Model {
     return { read: [...new Set([...(this.taps.read ?? []), ...(taps.read ?? [])])], edit: edits }
   }
 
-  #make(options: TapOptions): Programs {
+  #make(options: TapOptions): SharedPrograms {
     const { spec } = this
     return {
       forward: this.#compile('forward', [['batch', 'time']], {}, (params, tokens: Tensor) => {
@@ -223,7 +313,7 @@ export class Model {
     }
   }
 
-  #compileStep(name: string, options: TapOptions, composed: boolean): Program<[StepInput], StepOutput> {
+  #compileStep(name: string, options: TapOptions, composed: boolean): Shared<[StepInput], StepOutput> {
     return this.#compile(name, [stepAxes], { cache: '0.cache' }, (params, input: StepInput): StepOutput => {
       const taps = new Taps(this.spec, options)
       const { tokens, cache, lengths, at } = input
@@ -233,42 +323,57 @@ export class Model {
     })
   }
 
-  /** Compiles `f` with the parameters as its first argument, or as constants where the model is sealed. */
+  /** Compiles `f` with weights and adapters as its first arguments, or as constants where the model is sealed. */
   #compile<A extends readonly unknown[], R>(
     name: string,
     axes: readonly Axes[],
     inPlace: Readonly<Record<string, string>>,
     f: (params: DecoderParams, ...args: A) => R,
-  ): Program<A, R> {
+  ): Shared<A, R> {
     const options = { name, prepack: this.#prepack }
-    if (this.sealed)
-      return this.engine.jit((...args: A) => f(this.params, ...args), { ...options, axes, inPlace })
-    // The parameters come first, so the other arguments move up by one.
+    if (this.sealed) {
+      const jitted = this.engine.jit((...args: A) => f(this.adaptedParams, ...args), {
+        ...options,
+        axes,
+        inPlace,
+      })
+      return { jitted: jitted as Jitted<never, R>, for: () => jitted }
+    }
+    // Weights and adapters come first, so the other arguments move up by two.
     const shifted = Object.fromEntries(
       Object.entries(inPlace).map(([branch, path]) => [
         branch,
-        path.replace(/^\d+/, (i) => `${Number(i) + 1}`),
+        path.replace(/^\d+/, (i) => `${Number(i) + 2}`),
       ]),
     )
-    const jitted = this.engine.jit(f, { ...options, axes: [undefined, ...axes], inPlace: shifted })
-    const program = (...args: A): Promise<R> => jitted(this.params, ...args)
-    return Object.defineProperties(program as Program<A, R>, {
-      prepare: { value: (...args: A) => jitted.prepare(this.params, ...args) },
-      compilations: { get: () => jitted.compilations },
-      dispose: { value: () => jitted.dispose() },
-      [Symbol.dispose]: { value: () => jitted.dispose() },
-    })
+    const whole = (params: DecoderParams, adapters: readonly AdapterTree[], ...args: A): R =>
+      f(applyAdapters(params, adapters), ...args)
+    const axesOfAll = [undefined, undefined, ...axes]
+    const jitted = this.engine.jit(whole, { ...options, axes: axesOfAll, inPlace: shifted })
+    const bind = ({ params, adapters }: Model): Program<A, R> => {
+      const program = (...args: A): Promise<R> => jitted(params, adapters, ...args)
+      return Object.defineProperties(program as Program<A, R>, {
+        prepare: { value: (...args: A) => jitted.prepare(params, adapters, ...args) },
+        compilations: { get: () => jitted.compilations },
+        dispose: { value: () => jitted.dispose() },
+        [Symbol.dispose]: { value: () => jitted.dispose() },
+      })
+    }
+    return { jitted: jitted as Jitted<never, R>, for: bind }
   }
 
   get #kept(): Jitted<never, unknown>[] {
-    return [...this.#programs.values()].flatMap((programs) => Object.values(programs))
+    return [...this.#programs.values()].flatMap((programs) =>
+      Object.values<Shared<never, unknown>>(programs).map(({ jitted }) => jitted),
+    )
   }
 
-  /** How many programs are compiled and kept. */
+  /** How many programs are compiled and kept, those under other adapters included. */
   get compilations(): number {
     return this.#kept.reduce((sum, { compilations }) => sum + compilations, 0)
   }
 
+  /** Releases the programs, which models under other adapters share. */
   dispose(): void {
     for (const program of this.#kept) program.dispose()
     this.#programs.clear()
@@ -277,6 +382,21 @@ export class Model {
   [Symbol.dispose](): void {
     this.dispose()
   }
+}
+
+/** Zeros in the shape [batch, heads, capacity, size] of a cache, but for a prefix at their beginning. */
+function prefixed(prefix: Tensor, layer: number, kind: 0 | 1, shape: readonly number[]): Tensor {
+  const [batch, heads, capacity, size] = shape as readonly [number, number, number, number]
+  const [count, layers] = prefix.sizes as readonly [number, number]
+  const from = prefix.data as Float32Array
+  const to = new Float32Array(batch * heads * capacity * size)
+  for (let row = 0; row < batch; row++)
+    for (let head = 0; head < heads; head++)
+      for (let position = 0; position < count; position++) {
+        const start = (((position * layers + layer) * 2 + kind) * heads + head) * size
+        to.set(from.subarray(start, start + size), ((row * heads + head) * capacity + position) * size)
+      }
+  return tensor(to, shape)
 }
 
 const functionIds = new WeakMap<object, number>()

@@ -1,5 +1,6 @@
 /** Training: objectives, optimizers, steps. */
 export { type AdamWOptions, type AdamWState, adamw } from './adamw.ts'
+export * from './adapters/index.ts'
 export { type InitializeOptions, initialize } from './initialize.ts'
 export { nextTokenLoss } from './loss.ts'
 export type { Optimizer } from './optimizer.ts'
