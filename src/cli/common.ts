@@ -1,9 +1,11 @@
 /** What the verbs share: opening a model, and the tokens that it is given. */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import * as z from 'zod'
 import { type Constraint, constraint, type JsonSchema, promptTokens } from '../decode/index.ts'
-import { load, Model, seal, type WeightFormat } from '../model/index.ts'
+import { attach, load, Model, seal, type WeightFormat } from '../model/index.ts'
 import { chooseProvider, Engine, nodeRuntime } from '../onnx/index.ts'
+import { readAdapter } from '../train/adapters/peft.ts'
+import { type Adapter, withStrength } from '../train/index.ts'
 import { locateModel } from './hub.ts'
 import { note, status } from './terminal.ts'
 import { type Flags, UsageError } from './verb.ts'
@@ -22,6 +24,10 @@ export const modelOptions = z.strictObject({
     .describe(
       'f32 is exact and mapped from the file; int8 and int4 are smaller and faster; stored runs Q4_0 and Q8_0 of a GGUF file as they are',
     ),
+  lora: z
+    .array(z.string().min(1))
+    .optional()
+    .describe('A PEFT adapter: its folder, and its strength (1 by default); several add up'),
   context: z.int().positive().optional().describe('Most positions; by default those the model was made for'),
   device: z
     .string()
@@ -49,6 +55,7 @@ export const constrainFlags = {
 
 export const modelFlags = {
   model: { short: 'm', value: 'MODEL' },
+  lora: { also: ['adapter'], value: 'FOLDER[:STRENGTH]' },
   context: { also: ['ctx-size'] },
   device: { value: 'NAME' },
 } as const satisfies Flags<typeof modelOptions>
@@ -56,34 +63,60 @@ export const modelFlags = {
 export interface ModelSettings {
   readonly model: string
   readonly weights: WeightFormat
+  readonly lora?: readonly string[] | undefined
   readonly context?: number | undefined
   readonly device: string
   readonly threads?: number | undefined
 }
 
 /**
- * Opens a model, fetched if need be, and seals it in the format asked for. Disposing of it disposes of the
- * engine too.
+ * Opens a model, fetched if need be, merges its adapters and seals it in the format asked for. Disposing of it
+ * disposes of the engine too.
  */
-export async function openModel({ model: name, weights, context, device, threads }: ModelSettings): Promise<{
+export async function openModel(settings: ModelSettings): Promise<{
   readonly model: Model
   [Symbol.asyncDispose](): Promise<void>
 }> {
+  const { model: name, weights, lora = [], context, device, threads } = settings
   const path = await locateModel(name)
   status(`loading ${name} ...`)
-  const settings = threads === undefined ? {} : { threads }
+  const own = threads === undefined ? {} : { threads }
   let provider = device
   if (device === 'auto') {
-    const choice = await chooseProvider(settings)
+    const choice = await chooseProvider(own)
     provider = choice.provider
     note(`device ${provider}: ${choice.reason}`)
   }
-  const runtime = nodeRuntime({ provider, ...settings })
+  const runtime = nodeRuntime({ provider, ...own })
   const engine = new Engine(runtime)
-  const model = seal(new Model({ engine, ...load(path), ...(context !== undefined && { context }) }), {
-    weights,
-  })
-  return { model, [Symbol.asyncDispose]: () => engine.dispose() }
+  try {
+    const open = new Model({ engine, ...load(path), ...(context !== undefined && { context }) })
+    const model = seal(await withAdapters(open, lora), { weights })
+    return { model, [Symbol.asyncDispose]: () => engine.dispose() }
+  } catch (error) {
+    await engine.dispose()
+    throw error
+  }
+}
+
+/** The model with adapters in its weights, where they cost nothing; a prefix stays before the tokens. */
+async function withAdapters(model: Model, adapters: readonly string[]): Promise<Model> {
+  if (adapters.length === 0) return model
+  const attached = await attach(
+    model,
+    adapters.map((text) => readStrong(text, model)),
+  )
+  return attached.adapters.some(({ params }) => params.linears || params.saved) ? attached.merged() : attached
+}
+
+/** An adapter and its strength, `FOLDER:0.5`. A folder of exactly that name is meant first. */
+function readStrong(text: string, model: Model): Adapter {
+  const [, folder, strength] = (existsSync(text) ? null : /^(.+):([-+]?[\d.]+)$/.exec(text)) ?? [
+    text,
+    text,
+    '1',
+  ]
+  return withStrength(readAdapter(folder!, model), Number(strength))
 }
 
 /** The token ids of a text, with the special tokens that the model's configuration adds. */
