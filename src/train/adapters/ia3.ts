@@ -4,7 +4,8 @@
  */
 import * as z from 'zod'
 import { tensor } from '../../array/index.ts'
-import { type LinearParams, modulesOf } from '../../model/index.ts'
+import type { LinearParams } from '../../model/adapters.ts'
+import { modulesOf } from '../../model/modules.ts'
 import { type Adapter, type AdapterBase, full } from './adapter.ts'
 import { commonConfig, type Ia3Config, type PeftConfig, readPeftConfig } from './config.ts'
 import { chooses, shortNames, targeted } from './targets.ts'

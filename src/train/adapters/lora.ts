@@ -10,7 +10,9 @@
  */
 import * as z from 'zod'
 import { random, type Tensor, tensor } from '../../array/index.ts'
-import { type DecoderSpec, type LinearParams, type ModulePart, modulesOf } from '../../model/index.ts'
+import type { LinearParams } from '../../model/adapters.ts'
+import { type ModulePart, modulesOf } from '../../model/modules.ts'
+import type { DecoderSpec } from '../../model/spec.ts'
 import { type Adapter, type AdapterBase, full, leafAt } from './adapter.ts'
 import { commonConfig, type LoraConfig, type PeftConfig, readPeftConfig } from './config.ts'
 import { byPattern, savedLeaves, shortNames, targeted } from './targets.ts'

@@ -5,7 +5,9 @@
  */
 import * as z from 'zod'
 import { random, type Tensor, tensor } from '../../array/index.ts'
-import { attach, type DecoderSpec, type Model } from '../../model/index.ts'
+import { attach } from '../../model/attach.ts'
+import type { Model } from '../../model/model.ts'
+import type { DecoderSpec } from '../../model/spec.ts'
 import { type Adapter, type AdapterBase, full, leafAt } from './adapter.ts'
 import { commonConfig } from './config.ts'
 
