@@ -6,10 +6,12 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const blocks = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```ts run\n(.*?)```/gs)]
+const blocks = ['README.md', 'docs/adapters.md'].flatMap((file) => [
+  ...readFileSync(join(root, file), 'utf8').matchAll(/```ts run\n(.*?)```/gs),
+])
 
-describe('examples of the README', () => {
-  it('finds them', () => expect(blocks.length).toBeGreaterThan(1))
+describe('examples of the README and the documentation', () => {
+  it('finds them', () => expect(blocks.length).toBeGreaterThan(2))
 
   it.each(blocks.map(([, code], i) => [i + 1, code!] as const))('example %i runs', (_, code) => {
     const folder = mkdtempSync(join(tmpdir(), 'glossa-readme-'))
