@@ -91,7 +91,7 @@ export async function openModel(settings: ModelSettings): Promise<{
   const engine = new Engine(runtime)
   try {
     const open = new Model({ engine, ...load(path), ...(context !== undefined && { context }) })
-    const model = seal(await withAdapters(open, lora), { weights })
+    const model = seal(await withAdapters(open, lora, weights !== 'stored'), { weights })
     return { model, [Symbol.asyncDispose]: () => engine.dispose() }
   } catch (error) {
     await engine.dispose()
@@ -99,14 +99,16 @@ export async function openModel(settings: ModelSettings): Promise<{
   }
 }
 
-/** The model with adapters in its weights, where they cost nothing; a prefix stays before the tokens. */
-async function withAdapters(model: Model, adapters: readonly string[]): Promise<Model> {
+/** The model with adapters, in its weights where these can change; a prefix stays before the tokens. */
+async function withAdapters(model: Model, adapters: readonly string[], merge: boolean): Promise<Model> {
   if (adapters.length === 0) return model
   const attached = await attach(
     model,
     adapters.map((text) => readStrong(text, model)),
   )
-  return attached.adapters.some(({ params }) => params.linears || params.saved) ? attached.merged() : attached
+  return merge && attached.adapters.some(({ params }) => params.linears || params.saved)
+    ? attached.merged()
+    : attached
 }
 
 /** An adapter and its strength, `FOLDER:0.5`. A folder of exactly that name is meant first. */

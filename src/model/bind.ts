@@ -15,8 +15,8 @@ export interface LoadedModel {
   readonly params: DecoderParams
   /** Names of the parameters in the checkpoint, in the shape of `params`. */
   readonly names: DecoderNames
-  /** The same names as Hugging Face's modules have them; undefined for the other formats. */
-  readonly moduleNames: ModuleNames | undefined
+  /** The same names as Hugging Face's modules have them, in every format. */
+  readonly moduleNames: ModuleNames
   readonly tokenizer: Tokenizer | undefined
   /** Tokens that end a text, by the model's own configuration. */
   readonly ends: readonly number[]
@@ -90,10 +90,10 @@ export function bindModel(
     family: family.id,
     spec: described.spec,
     names: described.names,
-    moduleNames:
-      checkpoint.format === 'safetensors'
-        ? { names: described.names, prefix: described.modulePrefix ?? '' }
-        : undefined,
+    moduleNames: {
+      names: described.moduleNames ?? described.names,
+      prefix: described.modulePrefix ?? '',
+    },
     params: bind(
       checkpoint,
       parameterShapes(described.spec, described.names),

@@ -12,6 +12,8 @@ export interface ModulePart {
   /** Of a linear part, or the rows and columns of an embedding. */
   readonly inner: number
   readonly out: number
+  /** Heads of queries and keys whose rotary pairs are neighbouring rows here, and halves in Hugging Face's layout. */
+  readonly turned: number | undefined
   /** Its parameters: place in the tree, name of the tensor, shape. */
   readonly leaves: readonly {
     readonly place: string
@@ -31,7 +33,7 @@ export interface ModuleSource {
 export function modulesOf({ spec, moduleNames, path = 'this model' }: ModuleSource): ModulePart[] {
   if (!moduleNames)
     throw new Error(
-      `${path}: adapters are addressed by the names of Hugging Face's modules, which only a checkpoint in that layout has. \`glossa convert\` makes a folder of a GGUF file`,
+      `${path}: adapters are addressed by the names of modules, which a model has that was opened from a checkpoint`,
     )
   const { names, prefix } = moduleNames
   const shapes = parameterShapes(spec, names)
@@ -50,7 +52,7 @@ export function modulesOf({ spec, moduleNames, path = 'this model' }: ModuleSour
     const turned = kind === 'linear' ? spec.layout === 'out-in' : kind === 'head'
     const [inner, out] = turned ? [columns, rows] : [rows, columns]
     const module = leaves[0]!.tensor.replace(/\.[^.]*$/, '')
-    parts.push({ module, place, kind, inner, out, leaves })
+    parts.push({ module, place, kind, inner, out, turned: turnedHeads(spec, place), leaves })
   }
   const visit = (tree: unknown, place: string): void => {
     if (typeof tree === 'string') {
@@ -70,4 +72,10 @@ export function modulesOf({ spec, moduleNames, path = 'this model' }: ModuleSour
   }
   visit(names, '')
   return parts
+}
+
+function turnedHeads({ position, attention }: DecoderSpec, place: string): number | undefined {
+  if (position.kind !== 'rotary' || !position.interleaved) return undefined
+  if (place.endsWith('.attn.q')) return attention.heads
+  return place.endsWith('.attn.k') ? attention.keyValueHeads : undefined
 }

@@ -2,14 +2,23 @@
  * Adapters against an independent PyTorch implementation, from and into folders in PEFT's layout. The folders were
  * written by test/fixtures/adapters.py, a port of PEFT by hand, not by PEFT; see test/fixtures/README.md.
  */
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { leaves, type Tensor, tensor, valueAndGrad } from '../../src/array/index.ts'
 import { complete } from '../../src/decode/index.ts'
-import { type AdapterParams, attach, Model, modulesOf, rotaryTables, seal } from '../../src/model/index.ts'
+import {
+  type AdapterParams,
+  attach,
+  convertToGguf,
+  Model,
+  modulesOf,
+  rotaryTables,
+  seal,
+} from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
+import { f32ToF16, type SafetensorsSource, writeSafetensors } from '../../src/store/index.ts'
 import { readAdapter, writeAdapter } from '../../src/train/adapters/peft.ts'
 import { type Adapter, adamw, nextTokenLoss, overFrozen } from '../../src/train/index.ts'
 import { allClose, fixture, readReference, tolerance } from '../reference.ts'
@@ -175,4 +184,92 @@ describe('training', () => {
     allClose(found, losses, { rtol: 0, atol: 2e-5, name: 'losses' })
     expect(found[0]! - found[50]!).toBeGreaterThan(4)
   })
+})
+
+describe('other checkpoints of the same model', () => {
+  /** The logits of the fixture, and the tensors of its file, by way of another checkpoint. */
+  async function agrees(other: Model, name: string, kind: string): Promise<void> {
+    const folder = fixture(`adapters/${name}/${kind}`)
+    const adapter = readAdapter(folder, other)
+    const { logits } = await other.adapted([adapter]).run(tokensOf(name))
+    const expected = readReference(folder).get('logits')!
+    allClose(floats(logits), expected, { ...tolerance.f32, name: `${kind}: logits` })
+    const written = join(scratch, `other-${name}-${kind}`)
+    writeAdapter(written, adapter, other)
+    const tensors = readReference(written, 'adapter_model.safetensors')
+    for (const [key, { data }] of readReference(folder, 'adapter_model.safetensors'))
+      expect(tensors.get(key)!.data, key).toEqual(data)
+  }
+
+  it('GGUF, whose queries and keys have another order of rows', async () => {
+    const file = join(scratch, 'llama.gguf')
+    convertToGguf(fixture('llama-tiny'), file, 'f32')
+    using model = Model.open(file, engine)
+    for (const kind of ['lora', 'rslora', 'dora', 'ia3', 'saved', 'prefix', 'prompt'])
+      await agrees(model, 'llama-tiny', kind)
+  })
+
+  it('GGUF in blocks, which run as they are stored with the adapter beside them', async () => {
+    const file = join(scratch, 'llama-q8.gguf')
+    convertToGguf(fixture('llama-tiny'), file, 'q8_0')
+    using model = Model.open(file, engine)
+    const adapter = readAdapter(fixture('adapters/llama-tiny/rslora'), model)
+    using stored = seal(model.adapted([adapter]), { weights: 'stored' })
+    const { logits } = await stored.run(tokensOf('llama-tiny'))
+    const expected = readReference(fixture('adapters/llama-tiny/rslora')).get('logits')!.data
+    const plain = readReference(fixture('llama-tiny')).get('logits')!.data
+    const apart = (a: ArrayLike<number>): number =>
+      Math.sqrt(floats(logits).data.reduce((sum, x, i) => sum + (x - a[i]!) ** 2, 0))
+    // Rounding to 8 bits moves the logits by a few hundredths of what the adapter does.
+    expect(apart(expected)).toBeLessThan(0.1 * apart(plain))
+  })
+
+  it('the first releases of GPT-2, which left out a part of every name', async () => {
+    const folder = join(scratch, 'gpt2-bare')
+    mkdirSync(folder)
+    copyFileSync(join(fixture('gpt2-tiny'), 'config.json'), join(folder, 'config.json'))
+    const tensors = [...readReference(fixture('gpt2-tiny'), 'model.safetensors')].map(
+      ([name, { shape, data }]) =>
+        ({ name: name.replace('transformer.', ''), dtype: 'f32', shape, data }) as const,
+    )
+    writeSafetensors(join(folder, 'model.safetensors'), tensors)
+    using model = Model.open(folder, engine)
+    for (const kind of ['lora', 'ia3']) await agrees(model, 'gpt2-tiny', kind)
+  })
+})
+
+it('reads what other versions of PEFT write: f16, a magnitude as a module, an embedding saved along', () => {
+  const model = models.get('llama-tiny')!
+  /** A fixture with other tensors. */
+  const variant = (
+    kind: string,
+    change: (name: string) => string,
+    more: SafetensorsSource[] = [],
+  ): Adapter => {
+    const [source, folder] = [fixture(`adapters/llama-tiny/${kind}`), join(scratch, `variant-${kind}`)]
+    mkdirSync(folder)
+    copyFileSync(join(source, 'adapter_config.json'), join(folder, 'adapter_config.json'))
+    const tensors = [...readReference(source, 'adapter_model.safetensors')].map(([name, { shape, data }]) => {
+      const half = f32ToF16(data as Float32Array)
+      return { name: change(name), dtype: 'f16', shape, data: half } as const
+    })
+    writeSafetensors(join(folder, 'adapter_model.safetensors'), [...tensors, ...more])
+    return readAdapter(folder, model)
+  }
+  const dora = variant('dora', (name) => name.replace(/magnitude_vector$/, '$&.weight'))
+  const exact = readAdapter(fixture('adapters/llama-tiny/dora'), model)
+  for (const [i, [path, leaf]] of leaves(dora.params).entries())
+    allClose(floats(leaf), floats(leaves(exact.params)[i]![1]), { atol: 1e-6, rtol: 1e-3, name: path })
+  const embed = model.params.embed as Tensor
+  const along = (data: Float32Array): SafetensorsSource => ({
+    name: 'base_model.model.model.embed_tokens.base_layer.weight',
+    dtype: 'f32',
+    shape: embed.sizes,
+    data,
+  })
+  const own = embed.data as Float32Array
+  const places = (adapter: Adapter): string[] => Object.keys(adapter.params.saved!)
+  expect(places(variant('saved', (name) => name, [along(own)]))).toEqual(['lnFinal.weight', 'head.weight'])
+  rmSync(join(scratch, 'variant-saved'), { recursive: true })
+  expect(places(variant('saved', (name) => name, [along(own.map((x) => 2 * x))]))).toContain('embed')
 })

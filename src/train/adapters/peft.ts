@@ -27,7 +27,8 @@ import {
 import { isFeedForward } from './ia3.ts'
 import { checkEmbedding, rankOf, scalesOf } from './lora.ts'
 import { checkPrompt } from './prompts.ts'
-import { savedLeaves, targeted } from './targets.ts'
+import { withKeys, withRows } from './rowOrder.ts'
+import { type SavedLeaf, savedLeaves, targeted } from './targets.ts'
 
 const files = { config: 'adapter_config.json', weights: 'adapter_model.safetensors' } as const
 const root = 'base_model.model.'
@@ -113,7 +114,7 @@ function readLora(source: Tensors, config: LoraConfig, model: AdapterBase) {
   const parts = modulesOf(model)
   const chosen = targeted(parts, config)
   const linears = chosen.map((part): [string, LinearParams] => {
-    const { module, kind, inner, out, place } = part
+    const { module, kind, inner, out, place, turned } = part
     const rank = rankOf(config, part)
     const key = root + module
     if (kind === 'embedding') {
@@ -122,11 +123,11 @@ function readLora(source: Tensors, config: LoraConfig, model: AdapterBase) {
       return [place, { a, b: source.take(`${key}.lora_embedding_B`, [out, rank]) }]
     }
     const a = source.take(`${key}.lora_A.weight`, [rank, inner])
-    const b = source.take(`${key}.lora_B.weight`, [out, rank])
+    const b = withRows(source.take(`${key}.lora_B.weight`, [out, rank]), turned, 'neighbours')
     if (!config.use_dora) return [place, { a, b }]
     const name = `${key}.lora_magnitude_vector`
     const magnitude = source.find([`${name}.weight`], [out]) ?? source.take(name, [out])
-    return [place, { a, b, magnitude }]
+    return [place, { a, b, magnitude: withRows(magnitude, turned, 'neighbours') }]
   })
   const saved = new Map(readSaved(source, savedLeaves(parts, config)))
   for (const [place, leaf] of readEmbeddings(source, chosen, model)) saved.set(place, leaf)
@@ -140,8 +141,11 @@ function readLora(source: Tensors, config: LoraConfig, model: AdapterBase) {
   }
 }
 
-const readSaved = (source: Tensors, leaves: ModulePart['leaves']): [string, Tensor][] =>
-  leaves.map(({ place, tensor: name, shape }) => [place, source.take(root + name, shape)])
+const readSaved = (source: Tensors, leaves: readonly SavedLeaf[]): [string, Tensor][] =>
+  leaves.map(({ place, tensor: name, shape, turned }) => [
+    place,
+    withRows(source.take(root + name, shape), turned, 'neighbours'),
+  ])
 
 /** PEFT saves an embedding that is a target along with its adapter; it only counts if it is not the model's. */
 function readEmbeddings(
@@ -163,14 +167,14 @@ function readEmbeddings(
 function readIa3(source: Tensors, config: Ia3Config, model: AdapterBase) {
   const parts = modulesOf(model)
   const linears = targeted(parts, config).map(
-    ({ module, kind, inner, out, place }): [string, LinearParams] => {
+    ({ module, kind, inner, out, place, turned }): [string, LinearParams] => {
       if (kind === 'embedding') throw new Error(`IA3 of the embedding '${module}' is not supported`)
       const key = `${root}${module}.ia3_l`
       return [
         place,
         isFeedForward(config, module)
           ? { inputs: source.take(key, [inner]) }
-          : { outputs: source.take(key, [out]) },
+          : { outputs: withRows(source.take(key, [out]), turned, 'neighbours') },
       ]
     },
   )
@@ -197,7 +201,7 @@ function readPrefix(source: Tensors, config: PromptConfig, { spec }: AdapterBase
   const length = config.num_virtual_tokens
   const flat = source.take('prompt_embeddings', [length, spec.layers * 2 * heads * headSize])
   source.end()
-  return tensor(flat.data, [length, spec.layers, 2, heads, headSize])
+  return withKeys(tensor(flat.data, [length, spec.layers, 2, heads, headSize]), spec, 'neighbours')
 }
 
 function readPrompt(source: Tensors, config: PromptConfig, { spec }: AdapterBase): Tensor {
@@ -229,26 +233,35 @@ function tensorsOf({ params, kind }: Adapter, model: AdapterBase): SafetensorsSo
   if (params.prompt) put('prompt_embeddings', params.prompt)
   if (params.prefix) {
     const [length, ...rest] = params.prefix.sizes as [number, ...number[]]
-    put('prompt_embeddings', params.prefix, [length, rest.reduce((a, b) => a * b, 1)])
+    put('prompt_embeddings', withKeys(params.prefix, model.spec, 'halves'), [
+      length,
+      rest.reduce((a, b) => a * b, 1),
+    ])
   }
   if (kind === 'lora' || kind === 'ia3') {
     const parts = modulesOf(model)
     const byPlace = new Map(parts.map((part) => [part.place, part]))
-    const names = new Map(parts.flatMap(({ leaves }) => leaves.map((leaf) => [leaf.place, leaf.tensor])))
+    const leaves = new Map(
+      parts.flatMap((part) => part.leaves.map((leaf) => [leaf.place, { ...leaf, turned: part.turned }])),
+    )
     for (const [place, part] of Object.entries(params.linears ?? {})) {
       const found = byPlace.get(place)
       if (!found) throw new Error(`the adapter is not one of this model: there is no '${place}'`)
       const key = root + found.module
+      const rows = (leaf: Tensor): Tensor => withRows(leaf, found.turned, 'halves')
       if ('inputs' in part) put(`${key}.ia3_l`, part.inputs, [1, found.inner])
-      else if ('outputs' in part) put(`${key}.ia3_l`, part.outputs, [found.out, 1])
+      else if ('outputs' in part) put(`${key}.ia3_l`, rows(part.outputs), [found.out, 1])
       else {
         const embedding = found.kind === 'embedding'
         put(`${key}.${embedding ? 'lora_embedding_A' : 'lora_A.weight'}`, part.a)
-        put(`${key}.${embedding ? 'lora_embedding_B' : 'lora_B.weight'}`, part.b)
-        if (part.magnitude) put(`${key}.lora_magnitude_vector`, part.magnitude)
+        put(`${key}.${embedding ? 'lora_embedding_B' : 'lora_B.weight'}`, rows(part.b))
+        if (part.magnitude) put(`${key}.lora_magnitude_vector`, rows(part.magnitude))
       }
     }
-    for (const [place, leaf] of Object.entries(params.saved ?? {})) put(root + names.get(place)!, leaf)
+    for (const [place, leaf] of Object.entries(params.saved ?? {})) {
+      const { tensor: name, turned } = leaves.get(place)!
+      put(root + name, withRows(leaf, turned, 'halves'))
+    }
   }
   return [...tensors]
     .sort(([a], [b]) => (a < b ? -1 : 1))

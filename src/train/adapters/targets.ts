@@ -87,14 +87,18 @@ export function targeted(parts: readonly ModulePart[], activity: Activity): Modu
   return found
 }
 
+/** A parameter that is saved whole. */
+export type SavedLeaf = ModulePart['leaves'][number] & Pick<ModulePart, 'turned'>
+
 /** The parameters that are saved whole. Throws for a name that no part has. */
-export function savedLeaves(parts: readonly ModulePart[], activity: Activity): ModulePart['leaves'] {
+export function savedLeaves(parts: readonly ModulePart[], activity: Activity): SavedLeaf[] {
   for (const name of activity.modules_to_save ?? [])
     if (!parts.some(({ module }) => isSaved({ modules_to_save: [name] }, module)))
       throw new Error(
         `modules_to_save: the model has no module '${name}' of its own (a tied head is its embedding); there are ${lastNames(parts).join(', ')}`,
       )
-  return parts.filter(({ module }) => isSaved(activity, module)).flatMap(({ leaves }) => leaves)
+  const saved = parts.filter(({ module }) => isSaved(activity, module))
+  return saved.flatMap(({ leaves, turned }) => leaves.map((leaf) => ({ ...leaf, turned })))
 }
 
 /** The shortest names that choose these parts and no others: `c_attn`, but `mlp.c_proj`. */
