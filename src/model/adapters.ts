@@ -52,6 +52,16 @@ export function checkStack(adapters: readonly AdapterTree[]): void {
     throw new Error(
       'only one of the adapters can be a prefix or a soft prompt: both stand before the first token',
     )
+  const [changed, replaced] = [new Set<string>(), new Set<string>()]
+  for (const { params } of adapters) {
+    const whole = Object.keys(params.saved ?? {}).map((place) => place.replace(/\.(weight|bias)$/, ''))
+    const parts = Object.keys(params.linears ?? {})
+    const twice = whole.find((place) => changed.has(place)) ?? parts.find((place) => replaced.has(place))
+    if (twice !== undefined)
+      throw new Error(`one of the adapters replaces '${twice}' whole, and another one changes it too`)
+    for (const place of whole) replaced.add(place)
+    for (const place of [...whole, ...parts]) changed.add(place)
+  }
 }
 
 function apply(params: DecoderParams, adapter: AdapterTree): DecoderParams {

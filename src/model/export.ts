@@ -50,7 +50,7 @@ function signature(model: Model, { read = [], cache = false }: ExportModelOption
     throw new Error(
       'a model with a prefix cannot be exported with a cache, which would have to hold the prefix',
     )
-  const rotary = rotaryTables(spec, model.context + model.prefixLength)
+  const rotary = rotaryTables(spec, model.positions)
   const sites = [...new Set([...(model.taps.read ?? []), ...read])]
   const taps = new Taps(spec, { read: sites, edit: model.taps.edit ?? {} })
   // In the order in which they were asked for.

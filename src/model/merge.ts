@@ -69,7 +69,7 @@ const isBranch = (tree: object): boolean =>
 
 function mergePart(part: Linear, layout: Layout): { weight: Tensor; bias?: Tensor } {
   const { weight, adapters = [] } = part
-  const bias = biasOf(part)
+  const bias = adapters.some((adapter) => 'outputs' in adapter) ? biasOf(part) : undefined
   return {
     weight: adapters.reduce((sum, adapter) => changed(sum, adapter, whole(weight), layout), whole(weight)),
     ...(bias && { bias }),

@@ -8,6 +8,7 @@ import { type Cache, forward } from './decoder.ts'
 import { load } from './load.ts'
 import { checkNotMerged, mergeAdapters } from './merge.ts'
 import { type RotaryTables, rotaryTables } from './parts/position.ts'
+import { prefixedCache } from './prefix.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
 import { type TapOptions, Taps } from './taps.ts'
 
@@ -86,8 +87,10 @@ export class Model {
   readonly ends: readonly number[]
   readonly path: string
   readonly sealed: boolean
-  /** Most positions of a sequence, without those that a prefix takes. */
+  /** Most positions of a sequence, without those that a prefix or a soft prompt takes. */
   readonly context: number
+  /** All positions. */
+  readonly positions: number
   readonly taps: TapOptions
   readonly #prepack: boolean
   readonly #rotary: RotaryTables | undefined
@@ -113,7 +116,8 @@ export class Model {
     this.sealed = parts.sealed ?? false
     this.taps = parts.taps ?? {}
     this.#prepack = parts.prepack ?? true
-    const positions = parts.context ?? Math.min(parts.spec.context, defaultContext)
+    this.positions = parts.context ?? Math.min(parts.spec.context, defaultContext)
+    const { positions } = this
     const prompt = this.adapters.find(({ params }) => params.prompt)?.params.prompt
     this.context = positions - this.prefixLength - (prompt?.sizes[0] ?? 0)
     this.#rotary = weights ? weights.#rotary : rotaryTables(parts.spec, positions)
@@ -214,12 +218,10 @@ export class Model {
     const { keyValueHeads, headSize } = this.spec.attention
     this.#checkLength(capacity)
     const shape = [batch, keyValueHeads, this.prefixLength + capacity, headSize]
-    return Array.from({ length: this.spec.layers }, (_, layer) => {
-      const [keys, values] = ([0, 1] as const).map((kind) =>
-        this.#prefix ? prefixed(this.#prefix, layer, kind, shape) : zeros(shape),
-      )
-      return { keys: keys!, values: values! }
-    })
+    const prefix = this.#prefix
+    return Array.from({ length: this.spec.layers }, (_, layer) =>
+      prefix ? prefixedCache(prefix, layer, shape) : { keys: zeros(shape), values: zeros(shape) },
+    )
   }
 
   /** Token rows as an i32 array; throws for rows of different lengths and ids outside the vocabulary. */
@@ -382,21 +384,6 @@ export class Model {
   [Symbol.dispose](): void {
     this.dispose()
   }
-}
-
-/** Zeros in the shape [batch, heads, capacity, size] of a cache, but for a prefix at their beginning. */
-function prefixed(prefix: Tensor, layer: number, kind: 0 | 1, shape: readonly number[]): Tensor {
-  const [batch, heads, capacity, size] = shape as readonly [number, number, number, number]
-  const [count, layers] = prefix.sizes as readonly [number, number]
-  const from = prefix.data as Float32Array
-  const to = new Float32Array(batch * heads * capacity * size)
-  for (let row = 0; row < batch; row++)
-    for (let head = 0; head < heads; head++)
-      for (let position = 0; position < count; position++) {
-        const start = (((position * layers + layer) * 2 + kind) * heads + head) * size
-        to.set(from.subarray(start, start + size), ((row * heads + head) * capacity + position) * size)
-      }
-  return tensor(to, shape)
 }
 
 const functionIds = new WeakMap<object, number>()

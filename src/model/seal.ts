@@ -39,6 +39,8 @@ const bitsOf = { int8: 8, int4: 4 } as const
 export function seal(model: Model, options: SealOptions = {}): Model {
   const { weights = 'f32', block = 128, read = [], edit = {} } = options
   if (model.sealed) throw new Error('this model is sealed already')
+  if (model.adapters.some(({ params }) => params.prompt))
+    throw new Error('a soft prompt must be attached with `attach` before the model is sealed')
   if (weights === 'stored' && options.block !== undefined)
     throw new Error('stored weights have the blocks of their file: leave out the block size')
   const common = {
@@ -48,7 +50,7 @@ export function seal(model: Model, options: SealOptions = {}): Model {
     path: model.path,
     moduleNames: model.moduleNames,
     adapters: model.adapters,
-    context: model.context + model.prefixLength,
+    context: model.positions,
     sealed: true,
   }
   const taps: TapOptions = { read: [...read], edit: { ...model.taps.edit, ...edit } }
@@ -57,8 +59,6 @@ export function seal(model: Model, options: SealOptions = {}): Model {
     return new Model({ ...common, spec: model.spec, params: model.params, taps, prepack: false })
   if (model.adapters.some(({ params }) => params.saved))
     throw new Error('an adapter that replaces whole parameters must be merged before they are quantised')
-  if (model.adapters.some(({ params }) => params.prompt))
-    throw new Error('a soft prompt must be attached with `attach` before the model is sealed')
   const spec = { ...model.spec, layout: 'out-in' as const }
   const params = weights === 'stored' ? storedParams(model) : quantizeParams(model, bitsOf[weights], block)
   return new Model({ ...common, spec, params, taps })

@@ -55,8 +55,8 @@ export function lora(model: AdapterBase, options: LoraOptions = {}): Adapter {
     modules_to_save: o.save ?? null,
     layers_to_transform: o.layers ?? null,
     layers_pattern: null,
-    rank_pattern: o.rankPattern,
-    alpha_pattern: o.alphaPattern,
+    rank_pattern: sorted(o.rankPattern),
+    alpha_pattern: sorted(o.alphaPattern),
     bias: 'none',
     fan_in_fan_out: model.spec.layout === 'in-out',
     init_lora_weights: true,
@@ -98,6 +98,10 @@ export function lora(model: AdapterBase, options: LoraOptions = {}): Adapter {
     strength: full(),
   }
 }
+
+/** The first pattern that fits counts, and files have them sorted. */
+const sorted = (patterns: Readonly<Record<string, number>>): Record<string, number> =>
+  Object.fromEntries(Object.entries(patterns).sort(([a], [b]) => (a < b ? -1 : 1)))
 
 export const rankOf = (config: LoraConfig, { module }: ModulePart): number =>
   byPattern(config.rank_pattern, module, config.r)
