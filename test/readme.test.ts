@@ -9,8 +9,9 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const blocksOf = (document: string) => [
   ...readFileSync(join(root, document), 'utf8').matchAll(/```ts run\n(.*?)```/gs),
 ]
+const documents = ['README.md', 'docs/adapters.md', 'docs/training.md', 'docs/training-data.md']
 
-describe.each(['README.md', 'docs/training.md', 'docs/training-data.md'])('examples of %s', (document) => {
+describe.each(documents)('examples of %s', (document) => {
   const blocks = blocksOf(document)
   it('finds them', () => expect(blocks.length).toBeGreaterThan(0))
 

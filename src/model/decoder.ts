@@ -1,5 +1,5 @@
 /** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
-import { iota, size, type Tensor } from '../array/index.ts'
+import { addDims, concat, type Dim, iota, size, type Tensor } from '../array/index.ts'
 import type { AttentionCache, Cache, LayerCache, StateCache } from './cache.ts'
 import { attention, cacheMask, type Place, visibility } from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
@@ -32,9 +32,15 @@ export interface ForwardOutput {
   readonly cache?: Cache
 }
 
-/** Where tokens stand and what they may see. Computed once and shared by the layers. */
-function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTables | undefined): Place {
-  const time = tokens.shape[1]!
+/** Positions that the prefix takes from the tokens. */
+export const prefixLength = ({ blocks }: DecoderParams): number =>
+  (blocks[0]?.attn?.prefix?.keys.shape[1] as number | undefined) ?? 0
+
+/**
+ * Where tokens stand and what they may see. Computed once and shared by the layers. `time` counts the tokens and
+ * a soft prompt before them, `offset` the prefix.
+ */
+function placeOf({ past }: ForwardInput, time: Dim, offset: number, rotary: RotaryTables | undefined): Place {
   const once = (make: (window: number | undefined) => Tensor): Place['mask'] => {
     const made = new Map<number | undefined, Tensor>()
     return (window) => {
@@ -43,16 +49,19 @@ function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTables | undefine
     }
   }
   if (!past) {
-    const positions = iota(time)
-    const mask = once((window) => visibility(positions, time, window))
-    return { positions, composed: true, mask, rotary }
+    const positions = offset === 0 ? iota(time) : iota(time).add(offset)
+    const mask = once((window) => visibility(positions, addDims(time, offset), window))
+    return { positions, offset, composed: true, mask, rotary }
   }
-  const { cache, lengths, composed = false } = past
+  const { cache, composed = false } = past
+  // The cache holds the prefix before the tokens.
+  const lengths = offset === 0 ? past.lengths : past.lengths.add(offset)
   const positions = lengths.expandDims(-1).add(iota(time))
   const end = lengths.add(size(time, 'i32'))
   const capacity = cache.flatMap((layer) => ('keys' in layer ? [layer.keys.shape[2]!] : []))[0]
   return {
     positions,
+    offset,
     composed,
     last: end.sub(1),
     total: end.max(),
@@ -74,13 +83,13 @@ export function forward(
   rotary: RotaryTables | undefined,
   taps: Taps,
 ): ForwardOutput {
-  const [place, ends] = [placeOf(input, rotary), endsOf(input)]
-  const found = lookUp(params.embed, input.tokens, spec.embedWidth ?? spec.width)
-  const embedded = params.projectIn ? linear(found, params.projectIn, 'out-in') : found
-  let residual = taps.at(
-    'hook_embed',
-    spec.embedScale === undefined ? embedded : embedded.mul(spec.embedScale),
-  )
+  const { prompt } = params
+  if (prompt && (input.past || input.at))
+    throw new Error('a soft prompt goes on as the prefix that it leaves behind: attach it with `attach`')
+  const count = (prompt?.shape[0] as number | undefined) ?? 0
+  const place = placeOf(input, addDims(input.tokens.shape[1]!, count), prefixLength(params), rotary)
+  const ends = endsOf(input)
+  let residual = taps.at('hook_embed', embed(spec, params, input.tokens))
   if (params.positions && spec.position.kind === 'learned') {
     const { offset = 0 } = spec.position
     const learned = params.positions.gather(offset === 0 ? place.positions : place.positions.add(offset))
@@ -189,12 +198,31 @@ export function forward(
     incoming = []
     narrow(input.at)
   }
+  // From here on a soft prompt has done its work.
+  if (count > 0) {
+    settle(...incoming)
+    incoming = []
+    residual = residual.slice(1, count)
+  }
   const normal = normed(params.lnFinal, ...incoming)
   const final = params.lnFinal ? taps.at('ln_final.hook_normalized', normal) : normal
   // A head is a row for each token, whatever the layout of the blocks.
   const read = params.projectOut ? linear(final, params.projectOut, 'out-in') : final
   const logits = linear(read, params.head ?? { weight: params.embed }, 'out-in')
   return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(input.past && { cache }) }
+}
+
+/** Embeddings [batch, P + T, width] of a soft prompt and of tokens [batch, T]. */
+function embed(spec: DecoderSpec, params: DecoderParams, tokens: Tensor): Tensor {
+  let rows = lookUp(params.embed, tokens, spec.embedWidth ?? spec.width)
+  for (const { a, b, scale, strength } of params.embedAdapters ?? []) {
+    const low = a.transpose().gather(tokens).mul(scale.mul(strength))
+    rows = rows.add(low.matmul(b, { transposeB: true }))
+  }
+  if (params.projectIn) rows = linear(rows, params.projectIn, 'out-in')
+  const { prompt } = params
+  if (prompt) rows = concat([prompt.expandDims(0).broadcastTo([tokens.shape[0]!, ...prompt.shape]), rows], 1)
+  return spec.embedScale === undefined ? rows : rows.mul(spec.embedScale)
 }
 
 /** x [batch, T, width] at one position a row: [batch, 1, width]. */

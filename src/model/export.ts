@@ -48,8 +48,12 @@ interface Signature {
  * the end.
  */
 function signature(model: Model, { read = [], cache = false }: ExportModelOptions): Signature {
-  const { spec, params } = model
-  const rotary = rotaryTables(spec, model.context)
+  const { spec, adaptedParams: params } = model
+  if (cache && model.prefixLength > 0)
+    throw new Error(
+      'a model with a prefix cannot be exported with a cache, which would have to hold the prefix',
+    )
+  const rotary = rotaryTables(spec, model.positions)
   const sites = [...new Set([...(model.taps.read ?? []), ...read])]
   const taps = new Taps(spec, { read: sites, edit: model.taps.edit ?? {} })
   // In the order in which they were asked for.
@@ -114,7 +118,9 @@ const portsOf = (cache: Cache, prefix: string): [name: string, tensor: Tensor][]
 export function exportModel(model: Model, path: string, options: ExportModelOptions = {}): ExportedFiles {
   const { inputs, axes, run } = signature(model, options)
   const { graph } = trace(run, [inputs], { axes: [axes as Axes] })
-  const constants = new Map<Storage, string>(leaves(model.params).map(([name, leaf]) => [leaf.storage, name]))
+  const constants = new Map<Storage, string>(
+    leaves({ ...model.params, adapters: model.adapters }).map(([name, leaf]) => [leaf.storage, name]),
+  )
   const {
     model: bytes,
     data,

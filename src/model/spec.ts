@@ -202,7 +202,27 @@ export interface QuantizedMatrix {
 export interface Linear {
   readonly weight: Matrix
   readonly bias?: Tensor | undefined
+  /** What changes the map beside its weight, one after the other; see `adapters.ts`. */
+  readonly adapters?: readonly LinearAdapter[] | undefined
 }
+/** Every change is multiplied by `strength`, f32 []: at 0 the map is what it was. */
+export type LinearAdapter = LowRank | Scaling
+/** W + scale b a (LoRA, Hu et al. 2021), or magnitude times the direction of that (DoRA, Liu et al. 2024). */
+export interface LowRank {
+  /** [rank, in] */
+  readonly a: Tensor
+  /** [out, rank] */
+  readonly b: Tensor
+  /** [out] */
+  readonly magnitude?: Tensor | undefined
+  /** f32 [] */
+  readonly scale: Tensor
+  readonly strength: Tensor
+}
+/** Inputs [in] or outputs [out] times a vector (IA3, Liu et al. 2022). */
+export type Scaling =
+  | { readonly inputs: Tensor; readonly strength: Tensor }
+  | { readonly outputs: Tensor; readonly strength: Tensor }
 /** Without a weight it only normalises (OLMo). */
 export interface Norm {
   readonly weight?: Tensor | undefined
@@ -217,6 +237,12 @@ export type AttentionParams = Projections & {
   /** [headSize], or [heads * headSize] where all heads are normalised together. */
   readonly qNorm?: Norm | undefined
   readonly kNorm?: Norm | undefined
+  readonly prefix?: Prefix | undefined
+}
+/** Keys (rotated already) and values before all tokens: [keyValueHeads, P, headSize] each (Li and Liang 2021). */
+export interface Prefix {
+  readonly keys: Tensor
+  readonly values: Tensor
 }
 /** What a state space is made of. */
 export interface StateSpaceParams {
@@ -259,6 +285,10 @@ export interface BlockParams {
 export interface DecoderParams {
   /** [vocab, width of the embeddings] */
   readonly embed: Matrix
+  /** Changes of the look-up, with `a` [rank, vocab] and `b` [width, rank]. A tied head stays as it is. */
+  readonly embedAdapters?: readonly LowRank[] | undefined
+  /** Embeddings before those of all tokens, [P, width] (Lester et al. 2021). */
+  readonly prompt?: Tensor | undefined
   /** Learned positions [context, width]. */
   readonly positions?: Tensor | undefined
   /** From the width of the embeddings to that of the residual, and back: [out, in]. */

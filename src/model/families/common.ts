@@ -137,6 +137,10 @@ export function llamaNames(naming: LlamaNaming): DecoderNames {
   }
 }
 
+/** The names of Llama's modules, for its checkpoints in other layouts. */
+export const llamaModules = (layers: number, tied: boolean): DecoderNames =>
+  llamaNames({ layers, tied, norms: { ln1: 'input_layernorm', ln2: 'post_attention_layernorm' } })
+
 /** Buffers of older exports, and the copy of a tied head. */
 export const spare =
   (tied: boolean) =>

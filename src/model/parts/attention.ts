@@ -1,5 +1,6 @@
 /** Causal self-attention with grouped queries, with and without a cache of past keys and values. */
 import {
+  addDims,
   concat,
   type Dim,
   fused,
@@ -13,13 +14,15 @@ import {
 import type { AttentionCache } from '../cache.ts'
 import { type AttentionParams, type DecoderSpec, type Norm, partOf, windowOf } from '../spec.ts'
 import type { Taps } from '../taps.ts'
-import { linear, norm, project, softcap } from './linear.ts'
+import { biasOf, linear, norm, softcap, withoutBias } from './linear.ts'
 import { type RotaryTables, rotate } from './position.ts'
 
 /** Where the tokens of this pass stand; the same for every layer. */
 export interface Place {
   /** i32 [batch, T] with a cache, [T] without. */
   readonly positions: Tensor
+  /** Positions before those of the tokens, which a prefix takes. */
+  readonly offset: number
   /** Whether attention must be composed of single operations. */
   readonly composed: boolean
   /** With a cache: i32 [batch], index of each row's last token, and i32 [], tokens of the longest row. */
@@ -242,14 +245,20 @@ export function attention(
       const split = splitHeads(value, count, headSize)
       if (!rotary) return split
       const time = x.shape[1]!
-      const [cos, sin] = [table!.cos, table!.sin].map((part) => part.slice(0, 0, time))
+      const [first, end] = [place.offset, addDims(time, place.offset)]
+      const [cos, sin] = [table!.cos, table!.sin].map((part) => part.slice(0, first, end))
       return tap(name, rotate(split, cos!, sin!, rotary.interleaved))
     }
-    const toFront = (value: Tensor): Tensor => value.transpose([0, 2, 1, 3])
+    /** To [batch, keyValueHeads, S, D], after the prefix if there is one. */
+    const toFront = (value: Tensor, prefix: Tensor | undefined): Tensor => {
+      const own = value.transpose([0, 2, 1, 3])
+      const before = prefix?.expandDims(0).broadcastTo([x.shape[0]!, ...prefix.shape])
+      return before ? concat([before, own], 2) : own
+    }
     z = attend(
       turn(projected[0], heads, 'hook_rot_q'),
-      toFront(turn(projected[1], keyValueHeads, 'hook_rot_k')),
-      toFront(splitHeads(projected[2], keyValueHeads, headSize)),
+      toFront(turn(projected[1], keyValueHeads, 'hook_rot_k'), params.prefix?.keys),
+      toFront(splitHeads(projected[2], keyValueHeads, headSize), params.prefix?.values),
       place.mask(window),
       scores,
       tap,
@@ -302,9 +311,10 @@ function sumHeads(spec: DecoderSpec, params: AttentionParams, z: Tensor, tap: Id
     const own = z.slice(-2, head, head + 1).reshape([...z.shape.slice(0, -2), headSize])
     // Zeros elsewhere leave the weight as it is, quantised or not.
     const row = own.pad(-1, head * headSize, (heads - 1 - head) * headSize)
-    return project(row, params.o.weight, spec.layout).expandDims(-2)
+    return withoutBias(row, params.o, spec.layout).expandDims(-2)
   })
   const result = tap('hook_result', concat(alone as [Tensor, ...Tensor[]], -2))
   const sum = result.sum(-2)
-  return params.o.bias ? sum.add(params.o.bias) : sum
+  const bias = biasOf(params.o)
+  return bias ? sum.add(bias) : sum
 }
