@@ -219,9 +219,9 @@ function embed(spec: DecoderSpec, params: DecoderParams, tokens: Tensor): Tensor
     const low = a.transpose().gather(tokens).mul(scale.mul(strength))
     rows = rows.add(low.matmul(b, { transposeB: true }))
   }
-  if (params.projectIn) rows = linear(rows, params.projectIn, 'out-in')
   const { prompt } = params
   if (prompt) rows = concat([prompt.expandDims(0).broadcastTo([tokens.shape[0]!, ...prompt.shape]), rows], 1)
+  if (params.projectIn) rows = linear(rows, params.projectIn, 'out-in')
   return spec.embedScale === undefined ? rows : rows.mul(spec.embedScale)
 }
 

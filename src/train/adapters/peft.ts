@@ -207,8 +207,9 @@ function readPrefix(source: Tensors, config: PromptConfig, { spec }: AdapterBase
 
 function readPrompt(source: Tensors, config: PromptConfig, { spec }: AdapterBase): Tensor {
   checkPrompt(spec)
-  checkSizes(config, { num_layers: spec.layers, token_dim: spec.width })
-  const prompt = source.take('prompt_embeddings', [config.num_virtual_tokens, spec.width])
+  const { layers, width: inner, embedWidth: width = inner } = spec
+  checkSizes(config, { num_layers: layers, token_dim: width })
+  const prompt = source.take('prompt_embeddings', [config.num_virtual_tokens, width])
   source.end()
   return prompt
 }

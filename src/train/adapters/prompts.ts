@@ -25,8 +25,8 @@ export function promptTuning(model: AdapterBase, options: PromptOptions = {}): A
   const o = promptSchema.parse(options)
   const { spec } = model
   checkPrompt(spec)
-  const prompt = o.tokens ? rowsOf(leafAt(model, 'embed'), o.tokens) : normal([o.length, spec.width], o)
-  const { layers, width } = spec
+  const { layers, width: inner, embedWidth: width = inner } = spec
+  const prompt = o.tokens ? rowsOf(leafAt(model, 'embed'), o.tokens) : normal([o.length, width], o)
   return {
     kind: 'prompt',
     config: {
