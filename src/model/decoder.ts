@@ -1,6 +1,13 @@
 /** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
 import { iota, size, type Tensor } from '../array/index.ts'
-import { attention, cacheMask, type LayerCache, type Place, visibility } from './parts/attention.ts'
+import {
+  attention,
+  cacheMask,
+  growingMask,
+  type LayerCache,
+  type Place,
+  visibility,
+} from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
 import { addNorm, linear, lookUp, norm, softcap } from './parts/linear.ts'
 import type { RotaryTables } from './parts/position.ts'
@@ -20,6 +27,17 @@ export interface ForwardInput {
     /** Several tokens for several rows that have a past: the fused operator cannot do that. */
     readonly composed?: boolean
   }
+  /**
+   * Past tokens of a cache without room, which the new ones are appended to, as exported models pass it on: [batch,
+   * heads, past, size]. Rows may be padded anywhere.
+   */
+  readonly growing?: {
+    readonly cache: Cache
+    /** i32 [batch, T] */
+    readonly positions: Tensor
+    /** i32 [batch, past + T]: 0 for padding. */
+    readonly attended: Tensor
+  }
   /** i32 [batch]: compute logits at this position of each row only, [batch, 1, vocab]. */
   readonly at?: Tensor
 }
@@ -31,7 +49,7 @@ export interface ForwardOutput {
 }
 
 /** Where tokens stand and what they may see. Computed once and shared by the layers. */
-function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTables | undefined): Place {
+function placeOf({ tokens, past, growing }: ForwardInput, rotary: RotaryTables | undefined): Place {
   const time = tokens.shape[1]!
   const once = (make: (window: number | undefined) => Tensor): Place['mask'] => {
     const made = new Map<number | undefined, Tensor>()
@@ -39,6 +57,11 @@ function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTables | undefine
       if (!made.has(window)) made.set(window, make(window))
       return made.get(window)!
     }
+  }
+  if (growing) {
+    const { cache, positions, attended } = growing
+    const mask = once((window) => growingMask(attended, cache[0]!.keys.shape[2]!, time, window))
+    return { positions, composed: true, grows: true, mask, rotary }
   }
   if (!past) {
     const positions = iota(time)
@@ -106,6 +129,7 @@ export function forward(
     update = update && rowsAt(update, at)
   }
 
+  const given = (input.growing ?? input.past)?.cache
   const cache: LayerCache[] = []
   let incoming: readonly string[] = []
   params.blocks.forEach((block, layer) => {
@@ -116,7 +140,7 @@ export function forward(
       params ? tapped(name, norm(value, params, spec.norm)) : value
     const before = normed(block.ln1, ...incoming, `${site}.hook_resid_pre`)
     const first = block.ln1 ? tapped('ln1', before) : before
-    const attended = attention(spec, block.attn, first, place, input.past?.cache[layer], taps, layer)
+    const attended = attention(spec, block.attn, first, place, given?.[layer], taps, layer)
     if (attended.cache) cache.push(attended.cache)
     let mixed = taps.at(`${site}.hook_attn_out`, after('ln1_post', block.ln1Post, attended.out))
     // After the last attention rows no longer meet: those whose logits nobody wants can stop here.
@@ -155,7 +179,7 @@ export function forward(
   const final = taps.at('ln_final.hook_normalized', normed(params.lnFinal, ...incoming))
   // A head is a row for each token, whatever the layout of the blocks.
   const logits = linear(final, params.head ?? { weight: params.embed }, 'out-in')
-  return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(input.past && { cache }) }
+  return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(given && { cache }) }
 }
 
 /** x [batch, T, width] at one position a row: [batch, 1, width]. */

@@ -48,7 +48,7 @@ export function convertToHuggingFace(path: string, folder: string): Conversion {
   if (existsSync(folder) && (!statSync(folder).isDirectory() || readdirSync(folder).length > 0))
     throw new Error(`${folder}: is there already; choose a new folder`)
   const { spec, names, tokenizer } = model
-  const config = configOf(model, dtypeOf(checkpoint.tensors.get(names.embed as string)!))
+  const config = llamaConfig(model, dtypeOf(checkpoint.tensors.get(names.embed as string)!))
   const tensors = counterparts(
     { spec, names },
     llama.describe(config, () => true),
@@ -70,7 +70,8 @@ export function convertToHuggingFace(path: string, folder: string): Conversion {
   return { files: written, tensors: tensors.length, kept: [] }
 }
 
-function configOf({ spec, names, tokenizer }: LoadedModel, dtype: Dtype): Record<string, unknown> {
+/** The configuration of a Llama in Hugging Face layout, by what is known of it. */
+export function llamaConfig({ spec, names, tokenizer }: LoadedModel, dtype: Dtype): Record<string, unknown> {
   const { width, layers, context, vocab, norm, position, attention, ffn } = spec
   return {
     architectures: ['LlamaForCausalLM'],

@@ -27,6 +27,8 @@ export interface Place {
   readonly positions: Tensor
   /** Whether attention must be composed of single operations. */
   readonly composed: boolean
+  /** Whether the cache holds past tokens only, and gets longer by the new ones. */
+  readonly grows?: boolean
   /** With a cache: i32 [batch], index of each row's last token, and i32 [], tokens of the longest row. */
   readonly last?: Tensor
   readonly total?: Tensor
@@ -113,6 +115,21 @@ export function visibility(positions: Tensor, keys: Dim, window: number | undefi
 /** `visibility` over a cache: positions [batch, T] -> [batch, 1, T, keys]. */
 export const cacheMask = (positions: Tensor, keys: Dim, window: number | undefined): Tensor =>
   visibility(positions, keys, window).expandDims(1)
+
+/**
+ * Over a cache that grows: the new tokens come after `past` keys, all of which `attended` [batch, keys] may hide.
+ * A token sees itself in any case: padding is not seen by others, and its own scores need one that is finite.
+ * [batch, 1, T, keys]
+ */
+export function growingMask(attended: Tensor, past: Dim, time: Dim, window: number | undefined): Tensor {
+  const keys = attended.shape[1]!
+  const own = iota(time).add(size(past, 'i32'))
+  const kept = attended
+    .greater(0)
+    .expandDims(1)
+    .or(iota(keys).equal(own.expandDims(-1)))
+  return kept.where(visibility(own, keys, window), Number.NEGATIVE_INFINITY).expandDims(1)
+}
 
 function cachedBody(inputs: readonly Tensor[], attributes: CachedAttributes, tap = untapped): Tensor[] {
   const { heads, keyValueHeads, headSize, packed } = attributes
@@ -209,7 +226,7 @@ export function attention(
   /** What each head mixes from the values: [batch, T, heads * D]. */
   let z: Tensor
   let written: LayerCache | undefined
-  if (cache) {
+  if (cache && !place.grows) {
     const inside = place.composed || wanted('hook_rot_q', 'hook_rot_k', 'hook_attn_scores', 'hook_pattern')
     const untouched = !params.qNorm && !wanted('hook_q', 'hook_k', 'hook_v')
     const packed = 'qkv' in params && joinedInOrder(spec) && untouched && !inside
@@ -241,18 +258,23 @@ export function attention(
       const split = splitHeads(value, count, headSize)
       if (!rotary) return split
       const time = x.shape[1]!
-      const [cos, sin] = [table!.cos, table!.sin].map((part) => part.slice(0, 0, time))
+      const [cos, sin] = [table!.cos, table!.sin].map((part) =>
+        cache ? part.gather(place.positions) : part.slice(0, 0, time),
+      )
       return tap(name, rotate(split, cos!, sin!, rotary.interleaved))
     }
-    const toFront = (value: Tensor): Tensor => value.transpose([0, 2, 1, 3])
-    z = attend(
-      turn(projected[0], heads, 'hook_rot_q'),
-      toFront(turn(projected[1], keyValueHeads, 'hook_rot_k')),
-      toFront(splitHeads(projected[2], keyValueHeads, headSize)),
-      place.mask(window),
-      scores,
-      tap,
-    ).reshape([...x.shape.slice(0, -1), heads * headSize])
+    const after = (past: Tensor | undefined, value: Tensor): Tensor => {
+      const fresh = value.transpose([0, 2, 1, 3])
+      return past ? concat([past, fresh], 2) : fresh
+    }
+    const q = turn(projected[0], heads, 'hook_rot_q')
+    const keys = after(cache?.keys, turn(projected[1], keyValueHeads, 'hook_rot_k'))
+    const values = after(cache?.values, splitHeads(projected[2], keyValueHeads, headSize))
+    z = attend(q, keys, values, place.mask(window), scores, tap).reshape([
+      ...x.shape.slice(0, -1),
+      heads * headSize,
+    ])
+    if (cache) written = { keys, values }
   }
 
   z = tapHeads('hook_z', z, heads)
