@@ -3,12 +3,13 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
 import { type DecoderSpec, load } from '../../src/model/index.ts'
 import { fixture } from '../reference.ts'
+import { damage, damaged, factor, runs } from './mutations.ts'
 
-const factor = Number(process.env.GLOSSA_FUZZ_RUNS ?? 1)
-const settings = { numRuns: 200 * factor, ...(factor === 1 && { seed: 7 }) }
+const settings = runs(200)
+vi.setConfig({ testTimeout: 60_000 * factor })
 
 let folder: string
 beforeAll(() => {
@@ -16,11 +17,12 @@ beforeAll(() => {
 })
 afterAll(() => rmSync(folder, { recursive: true }))
 
-/** Loads the fixture's weights with another configuration. */
-function loadWith(name: string, config: string | Uint8Array): void {
+/** Loads the fixture's weights with another configuration, or with one of generation. */
+function loadWith(name: string, config: string | Uint8Array, generation?: string | Uint8Array): void {
   const path = mkdtempSync(join(folder, 'model-'))
   symlinkSync(join(fixture(name), 'model.safetensors'), join(path, 'model.safetensors'))
   writeFileSync(join(path, 'config.json'), config)
+  if (generation !== undefined) writeFileSync(join(path, 'generation_config.json'), generation)
   const start = performance.now()
   try {
     const model = load(path)
@@ -35,12 +37,14 @@ function loadWith(name: string, config: string | Uint8Array): void {
       layout,
     ]
     expect(shape(model.spec)).toEqual(shape(original))
+    for (const end of model.ends) expect(Number.isSafeInteger(end) && end >= 0).toBe(true)
   } catch (error) {
     expect(error).toBeInstanceOf(Error)
     expect((error as Error).message).toContain(path)
     expect((error as Error).message.length).toBeLessThan(3000)
   }
   expect(performance.now() - start).toBeLessThan(2000)
+  rmSync(path, { recursive: true })
 }
 
 const strange = fc.oneof(
@@ -90,6 +94,31 @@ describe.each(['gpt2-tiny', 'llama-tiny'])('%s', (name) => {
           loadWith(name, damaged)
         },
       ),
+      settings,
+    )
+  })
+})
+
+describe('generation_config.json', () => {
+  const config = readFileSync(join(fixture('llama-tiny'), 'config.json'))
+
+  it('survives strange values', () => {
+    const generation = fc.record(
+      { eos_token_id: fc.oneof(strange, fc.array(strange)), bos_token_id: strange, temperature: strange },
+      { requiredKeys: [] },
+    )
+    fc.assert(
+      fc.property(fc.oneof(generation, strange), (value) =>
+        loadWith('llama-tiny', config, JSON.stringify(value)),
+      ),
+      settings,
+    )
+  })
+
+  it('survives damaged bytes', () => {
+    const bytes = Buffer.from(JSON.stringify({ bos_token_id: 1, eos_token_id: [2, 3], do_sample: true }))
+    fc.assert(
+      fc.property(damage, (changes) => loadWith('llama-tiny', config, damaged(bytes, changes))),
       settings,
     )
   })
