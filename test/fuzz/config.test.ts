@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
-import { type DecoderSpec, load } from '../../src/model/index.ts'
+import { convertToGguf, type DecoderSpec, load } from '../../src/model/index.ts'
+import { type GgufValue, openGguf, readBytes, writeGguf } from '../../src/store/index.ts'
 import { fixture } from '../reference.ts'
 import { damage, damaged, factor, runs } from './mutations.ts'
 
@@ -122,6 +123,61 @@ describe('generation_config.json', () => {
       settings,
     )
   })
+})
+
+it('metadata of GGUF files with values and keys changed', () => {
+  const path = join(folder, 'm.gguf')
+  const names = ['llama-tiny', 'gpt2-tiny', 'families/gpt-neox', 'families/olmo', 'families/qwen3']
+  const samples = names.map((name) => {
+    const file = join(folder, `${name.replace('/', '-')}.gguf`)
+    convertToGguf(fixture(name), file, 'f32')
+    const { metadata, tensors } = openGguf(file)
+    const sources = [...tensors.values()].map((entry) => ({ ...entry, data: () => readBytes(entry) }))
+    return { metadata, sources }
+  })
+  const value = fc.oneof(
+    fc.constantFrom<GgufValue>(
+      ...([0, 1, 2, 7, 64, 2 ** 31, 2 ** 32 - 1].map((n) => ['u32', n]) as GgufValue[]),
+      ...([-1, 0, 0.5, 1e30, Number.NaN, Number.POSITIVE_INFINITY].map((n) => ['f32', n]) as GgufValue[]),
+      ...([
+        ['bool', false],
+        ['string', 'linear'],
+        ['string[]', ['a']],
+        ['u64', 2n ** 60n],
+      ] as GgufValue[]),
+    ),
+  )
+  const typed = (given: unknown): GgufValue =>
+    typeof given === 'string'
+      ? ['string', given]
+      : typeof given === 'boolean'
+        ? ['bool', given]
+        : [Number.isInteger(given) ? 'u32' : 'f32', given as number]
+  fc.assert(
+    fc.property(
+      fc.constantFrom(...samples),
+      fc.nat(),
+      fc.boolean(),
+      value,
+      ({ metadata, sources }, at, drop, other) => {
+        const entries = Object.entries(metadata).map(([key, given]): [string, GgufValue] => [
+          key,
+          typed(given),
+        ])
+        const i = at % entries.length
+        if (drop) entries.splice(i, 1)
+        else entries[i] = [entries[i]![0], other]
+        writeGguf(path, Object.fromEntries(entries), sources)
+        try {
+          load(path)
+        } catch (error) {
+          expect((error as Error).message).toContain(path)
+          expect((error as Error).message.length).toBeLessThan(3000)
+        }
+      },
+    ),
+    settings,
+  )
 })
 
 it('names an unknown key', () => {

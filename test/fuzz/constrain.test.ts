@@ -4,8 +4,8 @@
  */
 import fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
-import { Machine } from '../../src/decode/constrain/machine.ts'
 import { type Grammar, type JsonSchema, parseGbnf, schemaGrammar } from '../../src/decode/constrain/index.ts'
+import { Machine } from '../../src/decode/constrain/machine.ts'
 import { change, damage, damaged, factor, mutated, runs, strange } from './mutations.ts'
 
 vi.setConfig({ testTimeout: 60_000 * factor })

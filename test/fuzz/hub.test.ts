@@ -27,7 +27,11 @@ const listing = () => ({
 })
 
 /** Pulls from a hub that answers listings with `body` and files with two bytes. */
-async function probe(body: string | null, headers: Record<string, string> = {}, status = 200): Promise<string> {
+async function probe(
+  body: string | null,
+  headers: Record<string, string> = {},
+  status = 200,
+): Promise<string> {
   const outside = join(folder, 'outside')
   const home = join(outside, 'home')
   mkdirSync(home, { recursive: true })

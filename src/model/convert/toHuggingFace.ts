@@ -23,7 +23,7 @@ import { tokenizerFilesFromGguf } from '../../text/index.ts'
 import type { LoadedModel } from '../bind.ts'
 import { llama } from '../families/llama.ts'
 import { load } from '../load.ts'
-import { counterparts } from './counterparts.ts'
+import { type Change, counterparts } from './counterparts.ts'
 import { reorderRows } from './rotary.ts'
 
 export interface Conversion {
@@ -53,7 +53,9 @@ export function convertToHuggingFace(path: string, folder: string): Conversion {
     { spec, names },
     llama.describe(config, () => true),
     'a Llama configuration',
-  ).map(({ from, to, heads }) => sourceOf(checkpoint.tensors.get(from)!, to, heads, spec.attention.headSize))
+  ).map(({ from, to, changes }) =>
+    sourceOf(checkpoint.tensors.get(from)!, to, changes, spec.attention.headSize),
+  )
   const files: Record<string, unknown> = {
     'config.json': config,
     ...(tokenizer && tokenizerFilesFromGguf(checkpoint.metadata, path)),
@@ -111,13 +113,14 @@ function shortest(value: number): number {
 function sourceOf(
   entry: TensorEntry,
   name: string,
-  heads: number | undefined,
+  changes: readonly Change[],
   headSize: number,
 ): SafetensorsSource {
   const dtype = dtypeOf(entry)
   const data = (): Uint8Array => {
     const bytes = entry.type === dtype ? readBytes(entry) : new Uint8Array(readFloats(entry).buffer)
-    return heads === undefined ? bytes : reorderRows(bytes, heads, headSize, 'halves')
+    const turned = changes.find((change) => change.kind === 'turned')
+    return turned ? reorderRows(bytes, turned.heads, headSize, 'halves') : bytes
   }
   return { name, dtype, shape: entry.shape, data }
 }

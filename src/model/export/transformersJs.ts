@@ -105,6 +105,10 @@ function describeFolder(model: Model): Readonly<Record<string, Json | undefined>
 
 function fromGguf(path: string, checkpoint: Checkpoint) {
   const loaded = load(path)
+  if (loaded.family !== 'llama')
+    throw new Error(
+      `${path}: only a Llama in GGUF has a configuration to write; take the Hugging Face folder`,
+    )
   const text = loaded.tokenizer && tokenizerFilesFromGguf(checkpoint.metadata, path)
   return { config: llamaConfig(loaded, 'f32') as Json, generation: undefined, ...(text as object) }
 }
