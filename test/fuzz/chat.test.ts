@@ -19,7 +19,7 @@ const messages = [
 ]
 
 function probe(source: string, variables: Readonly<Record<string, unknown>>): 'rendered' | 'refused' {
-  const began = performance.now()
+  const began = process.cpuUsage()
   const memory = process.resourceUsage().maxRSS
   let outcome: 'rendered' | 'refused' = 'rendered'
   try {
@@ -29,7 +29,7 @@ function probe(source: string, variables: Readonly<Record<string, unknown>>): 'r
     expect((error as Error).message).toMatch(/^chat template: ./s)
     outcome = 'refused'
   }
-  expect(performance.now() - began, 'milliseconds').toBeLessThan(3000)
+  expect(process.cpuUsage(began).user / 1000, 'milliseconds').toBeLessThan(5000)
   expect((process.resourceUsage().maxRSS - memory) / 1024, 'MiB').toBeLessThan(512)
   return outcome
 }
