@@ -28,7 +28,7 @@ onnx/model.onnx (f32), model_quantized.onnx (int8, dtype 'q8') or model_q4.onnx 
 a folder can hold all three.`,
   async run({ output, layout, tap = [], cache, json, ...settings }) {
     if (layout === 'file' && !output.endsWith('.onnx'))
-      throw new UsageError('--output must end in .onnx; a folder needs --layout transformers.js')
+      throw new UsageError(`--output ${output}: must end in .onnx; a folder needs --layout transformers.js`)
     if (layout === 'transformers.js' && (cache || tap.length > 0))
       throw new UsageError(
         '--layout transformers.js has a cache of its own and no sites: leave out --cache and --tap',

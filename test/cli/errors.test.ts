@@ -62,7 +62,11 @@ const cases: [args: string[], code: number, message: string | RegExp][] = [
   ],
   [['convert', '-m', llamaTiny, '-o', 'folder'], 1, /^test\/fixtures\/llama-tiny: only Llama models in GGUF/],
   [['convert', '-m', llamaTiny, '-o', '/nowhere/x.gguf'], 1, /\/nowhere.*no such file or folder$/],
-  [['export', '-m', llamaTiny, '-o', 'model.bin'], 2, '--output model.bin: must end in .onnx'],
+  [
+    ['export', '-m', llamaTiny, '-o', 'model.bin'],
+    2,
+    '--output model.bin: must end in .onnx; a folder needs --layout transformers.js',
+  ],
   [['export', '-m', llamaTiny, '-o', '/nowhere/model.onnx'], 1, /\/nowhere.*no such file or folder$/],
 ]
 
