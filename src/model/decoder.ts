@@ -1,7 +1,7 @@
 /** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
 import { addDims, concat, type Dim, iota, size, type Tensor } from '../array/index.ts'
 import type { AttentionCache, Cache, LayerCache, StateCache } from './cache.ts'
-import { attention, cacheMask, type Place, visibility } from './parts/attention.ts'
+import { attention, cacheMask, growingMask, type Place, visibility } from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
 import { addNorm, linear, lookUp, norm, softcap } from './parts/linear.ts'
 import type { RotaryTables } from './parts/position.ts'
@@ -18,6 +18,17 @@ export interface ForwardInput {
     readonly lengths: Tensor
     /** Several tokens for several rows that have a past: the fused operator cannot do that. */
     readonly composed?: boolean
+  }
+  /**
+   * Past tokens of a cache without room, which the new ones are appended to, as exported models pass it on: [batch,
+   * heads, past, size]. Rows may be padded anywhere. Only attention can.
+   */
+  readonly growing?: {
+    readonly cache: readonly AttentionCache[]
+    /** i32 [batch, T] */
+    readonly positions: Tensor
+    /** i32 [batch, past + T]: 0 for padding. */
+    readonly attended: Tensor
   }
   /**
    * i32 [batch]: compute logits at this position of each row only, [batch, 1, vocab]. It is the row's last: with a
@@ -40,13 +51,23 @@ export const prefixLength = ({ blocks }: DecoderParams): number =>
  * Where tokens stand and what they may see. Computed once and shared by the layers. `time` counts the tokens and
  * a soft prompt before them, `offset` the prefix.
  */
-function placeOf({ past }: ForwardInput, time: Dim, offset: number, rotary: RotaryTables | undefined): Place {
+function placeOf(
+  { past, growing }: ForwardInput,
+  time: Dim,
+  offset: number,
+  rotary: RotaryTables | undefined,
+): Place {
   const once = (make: (window: number | undefined) => Tensor): Place['mask'] => {
     const made = new Map<number | undefined, Tensor>()
     return (window) => {
       if (!made.has(window)) made.set(window, make(window))
       return made.get(window)!
     }
+  }
+  if (growing) {
+    const { cache, positions, attended } = growing
+    const mask = once((window) => growingMask(attended, cache[0]!.keys.shape[2]!, time, window))
+    return { positions, offset, composed: true, grows: true, mask, rotary }
   }
   if (!past) {
     const positions = offset === 0 ? iota(time) : iota(time).add(offset)
@@ -124,8 +145,9 @@ export function forward(
     update = update && rowsAt(update, at)
   }
 
+  const given = (input.growing ?? input.past)?.cache
   const mix = (block: BlockParams, x: Tensor, layer: number): { out: Tensor; cache?: LayerCache } => {
-    const own = input.past?.cache[layer]
+    const own = given?.[layer]
     return mixerOf(spec, layer) === 'stateSpace'
       ? stateSpace(spec, block.ssm!, x, ends, own as StateCache | undefined, taps, layer)
       : attention(spec, block.attn!, x, place, own as AttentionCache | undefined, taps, layer)
@@ -209,7 +231,7 @@ export function forward(
   // A head is a row for each token, whatever the layout of the blocks.
   const read = params.projectOut ? linear(final, params.projectOut, 'out-in') : final
   const logits = linear(read, params.head ?? { weight: params.embed }, 'out-in')
-  return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(input.past && { cache }) }
+  return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(given && { cache }) }
 }
 
 /** Embeddings [batch, P + T, width] of a soft prompt and of tokens [batch, T]. */
