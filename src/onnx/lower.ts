@@ -34,7 +34,7 @@ export interface ValueNames {
 }
 
 export interface Lowered {
-  readonly model: OnnxModel
+  readonly model: OnnxModel & Record<'inputs' | 'outputs', readonly OnnxValueInfo[]>
   /** Graph inputs that the program uses, by index; others are not fed. */
   readonly used: readonly number[]
   /** Outputs that their operator really writes over an input. */

@@ -49,7 +49,6 @@ export async function webRuntime(options: WebRuntimeOptions = {}): Promise<Runti
   return {
     provider,
     threads,
-    writesInPlace: false,
     allocate: (dtype, shape) => new ResultStorage(dtype, shape),
     createSession: (model, settings) => WebSession.create(ort, provider, model, settings),
   }
