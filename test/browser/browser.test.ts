@@ -102,7 +102,7 @@ describe.skipIf(!executable)('in a browser', () => {
   // SwiftShader, a GPU in software, takes seconds for a token; AdamW needs a cast to f64, which it lacks.
   test('WebGPU', { timeout: 240_000 }, async (context) => {
     context.skip(!(await evaluate<boolean>('hasWebGpu()')), 'no adapter for WebGPU')
-    const options = { maxTokens: 4, train: false }
+    const options = { maxTokens: 4, train: true }
     expectSame(await evaluate<Outcome>(`run('webgpu', 1, ${JSON.stringify(options)})`), options.maxTokens)
   })
   test('another number of threads in one page is refused', async () => {
