@@ -2,17 +2,13 @@
  * Encoder-decoders of the T5 kind (Raffel et al. 2020): biases by distance instead of positions, scores that are
  * not scaled, norms before each part.
  */
-import { existsSync } from 'node:fs'
 import { type Dim, iota, type Jitted, scalar, type Tensor, tensor } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
-import { openCheckpoint } from '../store/index.ts'
 import type { Tokenizer } from '../text/index.ts'
-import { bind } from './bind.ts'
-import { describeT5 } from './families/t5.ts'
-import { describeFiles } from './load.ts'
+import { loadSeq2Seq } from './loadEncoder.ts'
 import { attend, splitHeads, visibility } from './parts/attention.ts'
 import { activate, linear, norm } from './parts/linear.ts'
-import { type Seq2SeqParams, type Seq2SeqSpec, type StackParams, seq2seqShapes } from './seq2seqSpec.ts'
+import type { Seq2SeqParams, Seq2SeqSpec, StackParams } from './seq2seqSpec.ts'
 import type { Linear, Norm } from './spec.ts'
 import { type TapOptions, Taps } from './taps.ts'
 
@@ -168,18 +164,7 @@ export class Seq2Seq {
 
   /** Opens a T5 checkpoint in Hugging Face layout. */
   static open(path: string, engine: Engine): Seq2Seq {
-    if (!existsSync(path)) throw new Error(`${path}: there is no such file or folder`)
-    const checkpoint = openCheckpoint(path)
-    const { config, id, source, tokenizer } = describeFiles(path, checkpoint)
-    if (id !== 't5')
-      throw new Error(`${source}: '${id}' is no encoder-decoder that is supported; there is t5`)
-    try {
-      const { spec, names, ignore } = describeT5(config, (name) => checkpoint.tensors.has(name))
-      const params = bind(checkpoint, seq2seqShapes(spec, names), names, ignore) as Seq2SeqParams
-      return new Seq2Seq({ engine, spec, params, path, tokenizer: tokenizer() })
-    } catch (error) {
-      throw new Error(`${source}: ${(error as Error).message}`)
-    }
+    return new Seq2Seq({ engine, ...loadSeq2Seq(path) })
   }
 
   /** Every site that can be read or edited, with its shape legend. */

@@ -109,7 +109,10 @@ class ResultStorage implements OwnStorage {
   }
 
   async load(): Promise<void> {
-    this.#host ??= this.#view(await this.value.getData())
+    const { value } = this
+    const data = await inTurn(() => value.getData())
+    // Meanwhile a program may have written another.
+    if (this.#value === value) this.#host ??= this.#view(data)
   }
 
   /** Without Float16Array, which newer browsers have. */

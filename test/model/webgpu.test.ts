@@ -6,6 +6,7 @@ import { complete, scoreTokens } from '../../src/decode/index.ts'
 import { Encoder, Model, Seq2Seq } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { adamw, trainingStep } from '../../src/train/index.ts'
+import { twoSteps } from '../browser/scenario.ts'
 import { fixture, type ReferenceTensor, readReference } from '../reference.ts'
 import { openGpu } from '../webgpu.ts'
 
@@ -38,7 +39,7 @@ function expectNear(actual: Numbers, expected: Numbers, limit = tolerance): void
   expect(Math.max(...distances)).toBeLessThan(limit)
 }
 
-describe.skipIf(!gpu)('on WebGPU', { timeout: 60_000 }, () => {
+describe.skipIf(!gpu)('on WebGPU', { timeout: 240_000 }, () => {
   it.each(decoders)('%s gives the logits and a tap', async (name) => {
     const reference = references.get(name)!
     const model = Model.open(fixture(`families/${name}`), gpu!)
@@ -73,12 +74,18 @@ describe.skipIf(!gpu)('on WebGPU', { timeout: 60_000 }, () => {
   it.each(['gpt-neo', 'mistral', 'gemma2', 'mixtral'])(
     '%s continues greedily through its cache, alone and in a batch',
     async (name) => {
-      const model = Model.open(fixture(`families/${name}`), gpu!)
+      const folder = fixture(`families/${name}`)
+      const model = Model.open(folder, gpu!)
       const golden = [...references.get(name)!.get('greedy')!.data]
       const options = { temperature: 0, maxTokens: golden.length - 5, stopTokens: [] }
       const batch = await complete(model, [golden.slice(0, 5), golden.slice(0, 9)], options)
       expect(batch[0]!.tokens).toEqual(golden.slice(5))
       expect(batch[1]!.tokens.slice(0, golden.length - 9)).toEqual(golden.slice(9))
+
+      const steps = await twoSteps(model)
+      expectNear(steps.logits, (await twoSteps(Model.open(folder, cpu))).logits)
+      // The first cache came from the host, and stays as it is. What is composed writes nothing in place.
+      expect(steps.inPlace).toEqual([false, model.spec.attention.softcap === undefined])
     },
   )
 
