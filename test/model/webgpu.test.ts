@@ -7,6 +7,7 @@ import { Encoder, Model, Seq2Seq } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { adamw, trainingStep } from '../../src/train/index.ts'
 import { twoSteps } from '../browser/scenario.ts'
+import { addTo, checkFamilies, type Shown } from '../familyTable.ts'
 import { fixture, type ReferenceTensor, readReference } from '../reference.ts'
 import { openGpu } from '../webgpu.ts'
 
@@ -39,6 +40,9 @@ function expectNear(actual: Numbers, expected: Numbers, limit = tolerance): void
   expect(Math.max(...distances)).toBeLessThan(limit)
 }
 
+/** For the table in docs/families.md. */
+const shown: Shown = new Map()
+
 describe.skipIf(!gpu)('on WebGPU', { timeout: 240_000 }, () => {
   it.each(decoders)('%s gives the logits and a tap', async (name) => {
     const reference = references.get(name)!
@@ -47,6 +51,7 @@ describe.skipIf(!gpu)('on WebGPU', { timeout: 240_000 }, () => {
     const taps = await model.run(ints(reference.get('tokens')!), { read: ['logits', site] })
     expectNear(taps.logits!.data, reference.get('logits')!.data)
     expectNear(taps[site]!.data, reference.get(site)!.data)
+    addTo(shown, name, 'webgpu')
   })
 
   it.each(encoders)('%s gives its last hidden state', async (name) => {
@@ -58,6 +63,7 @@ describe.skipIf(!gpu)('on WebGPU', { timeout: 240_000 }, () => {
     const seen = (x: ArrayLike<number>): Float32Array =>
       Float32Array.from(x, (value, i) => value * Number(mask.data[Math.floor(i / model.spec.width)]))
     expectNear(seen(state!.data as Float32Array), seen(reference.get('last_hidden_state')!.data))
+    addTo(shown, name, 'webgpu')
   })
 
   it.each(seq2seqs)('%s gives the logits', async (name) => {
@@ -68,26 +74,33 @@ describe.skipIf(!gpu)('on WebGPU', { timeout: 240_000 }, () => {
       mask,
     })
     expectNear(logits!.data, reference.get('logits')!.data, unscaled)
+    addTo(shown, name, 'webgpu')
   })
 
-  // Without rotation, with a window, with a soft cap, with experts.
-  it.each(['gpt-neo', 'mistral', 'gemma2', 'mixtral'])(
-    '%s continues greedily through its cache, alone and in a batch',
-    async (name) => {
-      const folder = fixture(`families/${name}`)
-      const model = Model.open(folder, gpu!)
-      const golden = [...references.get(name)!.get('greedy')!.data]
-      const options = { temperature: 0, maxTokens: golden.length - 5, stopTokens: [] }
-      const batch = await complete(model, [golden.slice(0, 5), golden.slice(0, 9)], options)
-      expect(batch[0]!.tokens).toEqual(golden.slice(5))
-      expect(batch[1]!.tokens.slice(0, golden.length - 9)).toEqual(golden.slice(9))
+  it('gives what docs/families.md says', () => {
+    checkFamilies(['webgpu'], shown)
+  })
 
-      const steps = await twoSteps(model)
-      expectNear(steps.logits, (await twoSteps(Model.open(folder, cpu))).logits)
-      // The first cache came from the host, and stays as it is. What is composed writes nothing in place.
-      expect(steps.inPlace).toEqual([false, model.spec.attention.softcap === undefined])
-    },
-  )
+  // Without rotation, with a window; what is composed, for its soft cap and its small heads, writes nothing in place.
+  it.each([
+    ['gpt-neo', true],
+    ['mistral', true],
+    ['gemma2', false],
+    ['mixtral', false],
+  ])('%s continues greedily through its cache, alone and in a batch', async (name, inPlace) => {
+    const folder = fixture(`families/${name}`)
+    const model = Model.open(folder, gpu!)
+    const golden = [...references.get(name)!.get('greedy')!.data]
+    const options = { temperature: 0, maxTokens: golden.length - 5, stopTokens: [] }
+    const batch = await complete(model, [golden.slice(0, 5), golden.slice(0, 9)], options)
+    expect(batch[0]!.tokens).toEqual(golden.slice(5))
+    expect(batch[1]!.tokens.slice(0, golden.length - 9)).toEqual(golden.slice(9))
+
+    const steps = await twoSteps(model)
+    expectNear(steps.logits, (await twoSteps(Model.open(folder, cpu))).logits)
+    // The first cache came from the host, and stays as it is.
+    expect(steps.inPlace).toEqual([false, inPlace])
+  })
 
   it.each(['gpt-neo', 'llama3', 'gemma2', 'mixtral'])(
     '%s scores and learns as on the processor',
