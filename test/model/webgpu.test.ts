@@ -81,12 +81,11 @@ describe.skipIf(!gpu)('on WebGPU', { timeout: 240_000 }, () => {
     checkFamilies(['webgpu'], shown)
   })
 
-  // Without rotation, with a window; what is composed, for its soft cap and its small heads, writes nothing in place.
+  // Without rotation, with a window; what is composed, for its soft cap, writes nothing in place.
   it.each([
     ['gpt-neo', true],
     ['mistral', true],
     ['gemma2', false],
-    ['mixtral', false],
   ])('%s continues greedily through its cache, alone and in a batch', async (name, inPlace) => {
     const folder = fixture(`families/${name}`)
     const model = Model.open(folder, gpu!)
@@ -102,27 +101,24 @@ describe.skipIf(!gpu)('on WebGPU', { timeout: 240_000 }, () => {
     expect(steps.inPlace).toEqual([false, inPlace])
   })
 
-  it.each(['gpt-neo', 'llama3', 'gemma2', 'mixtral'])(
-    '%s scores and learns as on the processor',
-    async (name) => {
-      const tokens = ints(references.get(name)!.get('tokens')!)
-      const [there, here] = [gpu!, cpu].map((engine) => Model.open(fixture(`families/${name}`), engine))
-      const row = Array.from(tokens.data.subarray(0, tokens.sizes[1]), Number)
-      const outcomes = []
-      for (const model of [there!, here!]) {
-        // Divided by its own size, a gradient that should be zero would be rounding made large.
-        const optimizer = adamw({ weightDecay: 0.1, epsilon: 1e-3 })
-        using step = trainingStep(model.engine, model.spec, optimizer)
-        let trained = await step(model.params, optimizer.init(model.params), tokens, tensor([0.01], []))
-        trained = await step(trained.params, trained.state, tokens, tensor([0.01], []))
-        outcomes.push({ scores: await scoreTokens(model, row), ...trained })
-      }
-      const [actual, expected] = outcomes
-      expectNear(actual!.scores, expected!.scores)
-      expectNear(actual!.loss.data, expected!.loss.data)
-      // Two steps move a parameter by about 0.01.
-      const wanted = new Map(leaves(expected!.params))
-      for (const [path, leaf] of leaves(actual!.params)) expectNear(leaf.data, wanted.get(path)!.data)
-    },
-  )
+  it.each(['gpt-neo', 'gemma2', 'mixtral'])('%s scores and learns as on the processor', async (name) => {
+    const tokens = ints(references.get(name)!.get('tokens')!)
+    const [there, here] = [gpu!, cpu].map((engine) => Model.open(fixture(`families/${name}`), engine))
+    const row = Array.from(tokens.data.subarray(0, tokens.sizes[1]), Number)
+    const outcomes = []
+    for (const model of [there!, here!]) {
+      // Divided by its own size, a gradient that should be zero would be rounding made large.
+      const optimizer = adamw({ weightDecay: 0.1, epsilon: 1e-3 })
+      using step = trainingStep(model.engine, model.spec, optimizer)
+      let trained = await step(model.params, optimizer.init(model.params), tokens, tensor([0.01], []))
+      trained = await step(trained.params, trained.state, tokens, tensor([0.01], []))
+      outcomes.push({ scores: await scoreTokens(model, row), ...trained })
+    }
+    const [actual, expected] = outcomes
+    expectNear(actual!.scores, expected!.scores)
+    expectNear(actual!.loss.data, expected!.loss.data)
+    // Two steps move a parameter by about 0.01.
+    const wanted = new Map(leaves(expected!.params))
+    for (const [path, leaf] of leaves(actual!.params)) expectNear(leaf.data, wanted.get(path)!.data)
+  })
 })
