@@ -17,8 +17,18 @@ const gpt = (layers: number, width: number, heads: number, vocab: number, contex
   layout: 'in-out',
 })
 
+interface Config {
+  readonly layers: number
+  readonly width: number
+  readonly heads: number
+  readonly vocab: number
+  readonly context: number
+  readonly batch: number
+}
+
 /** 30M parameters: 25M in the blocks, 5M in the embedding. */
-const config = { layers: 8, width: 512, heads: 8, vocab: 10000, context: 256, batch: 4 } as const
+const usual: Config = { layers: 8, width: 512, heads: 8, vocab: 10000, context: 256, batch: 4 }
+const tiny: Config = { layers: 2, width: 64, heads: 4, vocab: 512, context: 32, batch: 2 }
 
 const randomTokens = (batch: number, time: number, vocab: number): Tensor =>
   tensor(
@@ -27,7 +37,7 @@ const randomTokens = (batch: number, time: number, vocab: number): Tensor =>
   )
 
 export interface TrainingRun {
-  readonly config: typeof config
+  readonly config: Config
   readonly parameters: number
   /** Of one step: 6 per weight of the matrices and token, and attention. */
   readonly flops: number
@@ -35,7 +45,8 @@ export interface TrainingRun {
   readonly step: () => Promise<number>
 }
 
-export async function trainingRun(engine: Engine): Promise<TrainingRun> {
+export async function trainingRun(engine: Engine, isTiny = false): Promise<TrainingRun> {
+  const config = isTiny ? tiny : usual
   const { layers, width, heads, vocab, context, batch } = config
   const spec = gpt(layers, width, heads, vocab, context)
   const optimizer = adamw({ weightDecay: 0.01 })
