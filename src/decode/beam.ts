@@ -5,7 +5,8 @@
  * that is done costs later ones nothing; in transformers 4 it went on choosing the pad token.
  */
 import { type Jitted, mapTree, type Tensor, tensor } from '../array/index.ts'
-import { type Cache, cacheAxes, type Model } from '../model/index.ts'
+import { type Cache, cacheAxes } from '../model/cache.ts'
+import type { Model } from '../model/model.ts'
 import { logSumExp } from './logits.ts'
 
 export interface BeamOptions {

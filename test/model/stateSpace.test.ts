@@ -189,7 +189,9 @@ describe('outside', () => {
   })
 
   it('is refused by name where it is not known yet', () => {
-    expect(() => convertToGguf(folder, join(temporary, 'x.gguf'), 'f32')).toThrow(/there is no way to convert|of mamba|'mamba'|mamba/)
+    expect(() => convertToGguf(folder, join(temporary, 'x.gguf'), 'f32')).toThrow(
+      /there is no way to convert|of mamba|'mamba'|mamba/,
+    )
   })
 })
 

@@ -167,6 +167,8 @@ const cachedAttention = fused<CachedAttributes>({
     const rotary = attributes.rotary !== 'none'
     // The operator rotates only heads whose size is a multiple of 16.
     if (query!.dtype !== 'f32' || (rotary && attributes.headSize % 16 !== 0)) return undefined
+    // There ONNX Runtime 1.30 reads the soft cap and does not apply it.
+    if (e.provider === 'webgpu' && attributes.softcap !== undefined) return undefined
     return e.nodes(
       'GroupQueryAttention',
       [
