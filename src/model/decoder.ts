@@ -1,6 +1,6 @@
 /** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
 import { iota, size, type Tensor } from '../array/index.ts'
-import { attention, cacheMask, type LayerCache, type Place, visibility } from './parts/attention.ts'
+import { attention, bothWays, cacheMask, type LayerCache, type Place, visibility } from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
 import { addNorm, linear, lookUp, norm, softcap } from './parts/linear.ts'
 import type { RotaryTables } from './parts/position.ts'
@@ -22,6 +22,11 @@ export interface ForwardInput {
   }
   /** i32 [batch]: compute logits at this position of each row only, [batch, 1, vocab]. */
   readonly at?: Tensor
+  /**
+   * Positions see what comes after them too, without a causal mask. `mask` [batch, T] has 0 for padding, which only
+   * sees itself and is seen by nobody; behind the tokens of a causal model padding needs no mask.
+   */
+  readonly bidirectional?: { readonly mask?: Tensor | undefined } | undefined
 }
 
 export interface ForwardOutput {
@@ -31,7 +36,7 @@ export interface ForwardOutput {
 }
 
 /** Where tokens stand and what they may see. Computed once and shared by the layers. */
-function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTables | undefined): Place {
+function placeOf({ tokens, past, bidirectional }: ForwardInput, rotary: RotaryTables | undefined): Place {
   const time = tokens.shape[1]!
   const once = (make: (window: number | undefined) => Tensor): Place['mask'] => {
     const made = new Map<number | undefined, Tensor>()
@@ -40,9 +45,15 @@ function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTables | undefine
       return made.get(window)!
     }
   }
+  if (past && bidirectional)
+    throw new Error(
+      'a cache holds what earlier tokens saw: without a causal mask the row is computed as a whole',
+    )
   if (!past) {
     const positions = iota(time)
-    const mask = once((window) => visibility(positions, time, window))
+    const mask = once((window) =>
+      bidirectional ? bothWays(time, window, bidirectional.mask) : visibility(positions, time, window),
+    )
     return { positions, composed: true, mask, rotary }
   }
   const { cache, lengths, composed = false } = past

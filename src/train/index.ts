@@ -1,12 +1,21 @@
 /** Training: objectives, optimizers, steps. What works on files is in `run/`. */
 export { clipByGlobalNorm, globalNorm } from './clip.ts'
 export { coveringBatches, PackedBatches, type PackedOptions, type TokenSource } from './data/packed.ts'
+export { newHead } from './head.ts'
 export { type InitializeOptions, initialize } from './initialize.ts'
 export { nextTokenLoss } from './loss.ts'
 export type { Loss, Objective } from './objective.ts'
 export * from './objectives/index.ts'
 export { type Choices, type Choose, decays, type Optimizer } from './optimizer.ts'
 export * from './optimizers/index.ts'
+export {
+  type PolicyRunOptions,
+  policyRun,
+  type Reward,
+  type RoundReport,
+  rule,
+  type Sampler,
+} from './policyRun.ts'
 export {
   makeSchedule,
   type Schedule,
