@@ -23,8 +23,8 @@ export interface ForwardInput {
   /** i32 [batch]: compute logits at this position of each row only, [batch, 1, vocab]. */
   readonly at?: Tensor
   /**
-   * Positions see what comes after them too, without a causal mask. `mask` [batch, T] has 0 for padding, which only
-   * sees itself and is seen by nobody; behind the tokens of a causal model padding needs no mask.
+   * Positions see what comes after them too, without a causal mask. `mask` [batch, T] has 0 for padding, which nobody
+   * sees but itself. (With a causal mask, padding behind the tokens is hidden from them anyway.)
    */
   readonly bidirectional?: { readonly mask?: Tensor | undefined } | undefined
 }

@@ -13,7 +13,7 @@ export {
   policyRun,
   type Reward,
   type RoundReport,
-  rule,
+  rewardByRule,
   type Sampler,
 } from './policyRun.ts'
 export {

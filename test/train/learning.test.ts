@@ -7,18 +7,18 @@ import { type DecoderParams, type DecoderSpec, Model, Seq2Seq } from '../../src/
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import {
   adamw,
-  answers,
+  answerRows,
   type Batches,
   initialize,
   newHead,
   type Objective,
   objectiveOptions,
   objectives,
-  padded,
+  paddedRows,
   policyRun,
   referenced,
-  rewardBy,
-  rule,
+  rewardByModel,
+  rewardByRule,
   type Sampler,
   spanBatches,
   spanCorruption,
@@ -103,10 +103,10 @@ const labelled = drawn((below) => {
     if (labels.at(-1) === 1) row[below(row.length)] = 16 + below(4)
     return row
   })
-  return { ...padded(rows), labels: integers(labels, [16]) }
+  return { ...paddedRows(rows), labels: integers(labels, [16]) }
 })
 /** Chosen answers consist of even tokens, rejected ones of odd ones. */
-const pairs = (make: typeof answers) =>
+const pairs = (make: typeof answerRows) =>
   drawn((below) => {
     const prompts = rowsOf(8, () => [1 + below(18), 1 + below(18)])
     const side = (odd: number) =>
@@ -119,10 +119,10 @@ const pairs = (make: typeof answers) =>
       )
     return { chosen: side(0), rejected: side(1) }
   })
-const preferences = pairs(answers)
+const preferences = pairs(answerRows)
 /** The same with masks of whole rows. */
 const whole = pairs((rows, options) =>
-  padded(
+  paddedRows(
     rows.map(({ prompt, answer }) => [...prompt, ...answer]),
     options,
   ),
@@ -168,9 +168,9 @@ describe.each(Object.entries(families))('%s', (_, config) => {
     const batches = drawn((below) => {
       const anchors = rowsOf(8, () => rowsOf(4, () => [below(20)]).flat())
       return {
-        anchors: padded(anchors),
-        positives: padded(anchors.map((row) => row.toReversed())),
-        negatives: padded(anchors.map((row) => row.map((token) => (token + 7) % 20))),
+        anchors: paddedRows(anchors),
+        positives: paddedRows(anchors.map((row) => row.toReversed())),
+        negatives: paddedRows(anchors.map((row) => row.map((token) => (token + 7) % 20))),
       }
     })
     const { spec, params } = made(config)
@@ -330,7 +330,7 @@ const sampler =
   }
 
 /** The share of tokens below 5: a quarter of them by chance. */
-const small = rule((text) => {
+const small = rewardByRule((text) => {
   const tokens = text === '' ? [] : text.split(' ').map(Number)
   return tokens.length === 0 ? 0 : tokens.filter((token) => token < 5).length / tokens.length
 })
@@ -417,7 +417,7 @@ it('a reward model gives the rewards that it was trained for', async () => {
     rate: () => 0.01,
   })
   for (let i = 0; i < 20; i++) await trainer.next()
-  const reward = rewardBy(engine, spec, trainer.parts)
+  const reward = rewardByModel(engine, spec, trainer.parts)
   const rows = [
     { prompt: [3, 7], answer: [2, 4, 6, 8] },
     { prompt: [3, 7], answer: [1, 3, 5, 7] },

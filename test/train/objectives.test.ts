@@ -195,8 +195,9 @@ describe.each(Object.entries(golden.models))('%s', (name, { batches, cases }) =>
         tensorsOf(batches[one.batch]!),
       )
       const relative = (a: number, b: number) => Math.abs(a - b) / Math.max(1e-3, Math.abs(b))
-      expect(relative(value.item(), one.loss)).toBeLessThan(1e-5)
-      expect(relative(norm.item(), one.norm)).toBeLessThan(2e-5)
+      // Seen: 1.8e-6 at most, which is what PyTorch in f32 is away from f64 (2.7e-6).
+      expect(relative(value.item(), one.loss)).toBeLessThan(6e-6)
+      expect(relative(norm.item(), one.norm)).toBeLessThan(6e-6)
       for (const [metric, expected] of Object.entries(one.metrics))
         expect(relative(metrics[metric]!.item(), expected), metric).toBeLessThan(2e-5)
       for (const [path, expected] of Object.entries(one.grads))

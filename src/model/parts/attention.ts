@@ -112,8 +112,8 @@ export function visibility(positions: Tensor, keys: Dim, window: number | undefi
 
 /**
  * 0 for the keys that a position may see without a causal mask, -inf for others: all tokens of its row, and with a
- * window those less than that far away on either side. Every position sees itself, padding (0 in `mask` [batch, T])
- * nothing else: no row of scores is empty. Result [T, T], or [batch, 1, T, T] with a mask.
+ * window those less than that far away on either side. Padding (0 in `mask` [batch, T]) is seen by itself only, so
+ * that no row of scores is empty. Result [T, T], or [batch, 1, T, T] with a mask.
  */
 export function bothWays(time: Dim, window: number | undefined, mask: Tensor | undefined): Tensor {
   const [key, own] = [iota(time), iota(time).expandDims(-1)]

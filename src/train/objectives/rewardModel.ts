@@ -15,7 +15,7 @@ import type { Objective } from '../objective.ts'
 import type { ClassifierParts } from './classification.ts'
 import { type PreferenceBatch, preferenceAxes, preferenceLoss } from './preference.ts'
 import { logSigmoid, pooled, type Reader, rowAxes } from './reading.ts'
-import { type Answered, padded } from './rows.ts'
+import { type Answered, paddedRows } from './rows.ts'
 
 /** The rewards of rows, [batch]. */
 function rewardsOf(
@@ -40,14 +40,14 @@ export function rewardModel(spec: DecoderSpec): Objective<ClassifierParts, Prefe
 }
 
 /** The rewards that a model gives to answers, as a function for `policyRun`. */
-export function rewardBy(engine: Engine, spec: DecoderSpec, parts: ClassifierParts) {
+export function rewardByModel(engine: Engine, spec: DecoderSpec, parts: ClassifierParts) {
   const reader = { spec, rotary: rotaryTables(spec) }
   const program = engine.jit(
     (own: ClassifierParts, rows: PreferenceBatch['chosen']) => rewardsOf(reader, own, rows),
     { name: 'rewards', axes: [undefined, rowAxes] },
   )
   return async (rows: readonly Answered[]): Promise<number[]> => {
-    const rewards = await program(parts, padded(rows.map(({ prompt, answer }) => [...prompt, ...answer])))
+    const rewards = await program(parts, paddedRows(rows.map(({ prompt, answer }) => [...prompt, ...answer])))
     return [...((await rewards.load()) as Float32Array)]
   }
 }
