@@ -1,7 +1,7 @@
 /** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
 import { addDims, concat, type Dim, iota, size, type Tensor } from '../array/index.ts'
 import type { AttentionCache, Cache, LayerCache, StateCache } from './cache.ts'
-import { attention, cacheMask, growingMask, type Place, visibility } from './parts/attention.ts'
+import { attention, bothWays, cacheMask, growingMask, type Place, visibility } from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
 import { addNorm, linear, lookUp, norm, softcap } from './parts/linear.ts'
 import type { RotaryTables } from './parts/position.ts'
@@ -35,6 +35,11 @@ export interface ForwardInput {
    * cache, tokens after it are padding.
    */
   readonly at?: Tensor
+  /**
+   * Positions see what comes after them too, without a causal mask. `mask` [batch, T] has 0 for padding, which nobody
+   * sees but itself. (With a causal mask, padding behind the tokens is hidden from them anyway.)
+   */
+  readonly bidirectional?: { readonly mask?: Tensor | undefined } | undefined
 }
 
 export interface ForwardOutput {
@@ -52,7 +57,7 @@ export const prefixLength = ({ blocks }: DecoderParams): number =>
  * a soft prompt before them, `offset` the prefix.
  */
 function placeOf(
-  { past, growing }: ForwardInput,
+  { past, growing, bidirectional }: ForwardInput,
   time: Dim,
   offset: number,
   rotary: RotaryTables | undefined,
@@ -63,6 +68,15 @@ function placeOf(
       if (!made.has(window)) made.set(window, make(window))
       return made.get(window)!
     }
+  }
+  if (bidirectional && (past || growing))
+    throw new Error(
+      'a cache holds what earlier tokens saw: without a causal mask the row is computed as a whole',
+    )
+  if (bidirectional) {
+    if (offset > 0) throw new Error('a prefix is for models with a causal mask')
+    const mask = once((window) => bothWays(time, window, bidirectional.mask))
+    return { positions: iota(time), offset, composed: true, mask, rotary }
   }
   if (growing) {
     const { cache, positions, attended } = growing
@@ -110,6 +124,8 @@ export function forward(
   const count = (prompt?.shape[0] as number | undefined) ?? 0
   const place = placeOf(input, addDims(input.tokens.shape[1]!, count), prefixLength(params), rotary)
   const ends = endsOf(input)
+  if (input.bidirectional && (prompt || spec.stateSpace))
+    throw new Error('a soft prompt and layers with a state are for models with a causal mask')
   let residual = taps.at('hook_embed', embed(spec, params, input.tokens))
   if (params.positions && spec.position.kind === 'learned') {
     const { offset = 0 } = spec.position
