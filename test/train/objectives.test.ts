@@ -196,8 +196,9 @@ describe.each(Object.entries(golden.models))('%s', (name, { batches, cases }) =>
         subject(spec, params, one),
         tensorsOf(batches[one.batch]!),
       )
-      const relative = (a: number, b: number) => Math.abs(a - b) / Math.max(1e-3, Math.abs(b))
-      // Seen: 1.8e-6 at most, which is what PyTorch in f32 is away from f64 (2.7e-6).
+      // Sums of terms around 1, which may cancel: below 0.1 it is the difference that counts.
+      const relative = (a: number, b: number) => Math.abs(a - b) / Math.max(0.1, Math.abs(b))
+      // Seen: 2.3e-6 at most; PyTorch in f32 is as far away from f64.
       expect(relative(value.item(), one.loss)).toBeLessThan(6e-6)
       expect(relative(norm.item(), one.norm)).toBeLessThan(6e-6)
       for (const [metric, expected] of Object.entries(one.metrics))
