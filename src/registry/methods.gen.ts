@@ -3,5 +3,6 @@ import type { Method } from '../method/index.ts'
 
 /** Every method, opened when it is asked for. */
 export const methodFiles: Readonly<Record<string, () => Promise<Method>>> = {
+  'kneser-ney': async () => (await import('../ngram/kneserNey.ts')).default as Method,
   meap: async () => (await import('../train/objectives/meap.ts')).default as Method,
 }
