@@ -1,5 +1,7 @@
-/** Language models of counts over token ids: n-grams with Kneser-Ney smoothing. */
+/** Language models of counts over token ids: n-grams with Kneser-Ney smoothing, sparse non-negative matrices. */
 export { countNgrams, type Level } from './counts.ts'
-export { loadKneserNey, saveKneserNey } from './file.ts'
+export type { SkipGram } from './features.ts'
+export { loadKneserNey, loadSnm, saveKneserNey, saveSnm } from './file.ts'
 export { type Discounts, KneserNey, type KneserNeyOptions, trainKneserNey } from './kneserNey.ts'
 export { documentsOf, type HeldOut, heldOut, type TokenModel, type TokenRow } from './languageModel.ts'
+export { defaultSkipGrams, type SnmOptions, SparseMatrixModel, trainSnm } from './snm.ts'

@@ -5,4 +5,5 @@ import type { Method } from '../method/index.ts'
 export const methodFiles: Readonly<Record<string, () => Promise<Method>>> = {
   'kneser-ney': async () => (await import('../ngram/kneserNey.ts')).default as Method,
   meap: async () => (await import('../train/objectives/meap.ts')).default as Method,
+  snm: async () => (await import('../ngram/snm.ts')).default as Method,
 }
