@@ -28,7 +28,7 @@ export const snmSchema = z.strictObject({
   skipGrams: z.array(skipGramSchema).default([]).describe('Contexts with gaps'),
   vocabulary: z.int().positive().describe('How many tokens there are; ids are below'),
   events: z.int().nonnegative().default(500_000).describe('Tokens that the adjustment is trained on'),
-  rate: z.number().positive().default(0.05).describe('Of AdaGrad'),
+  rate: z.number().positive().default(0.2).describe('Of AdaGrad'),
   bits: z.int().min(8).max(28).default(20).describe('Weights of the adjustment, as a power of two'),
   floor: z.number().min(0).max(1).default(1e-6).describe('Share that is uniform'),
   seed: z.int().nonnegative().default(0).describe('Which tokens these are, and in which order'),

@@ -5,5 +5,6 @@ import type { Method } from '../method/index.ts'
 export const methodFiles: Readonly<Record<string, () => Promise<Method>>> = {
   'kneser-ney': async () => (await import('../ngram/kneserNey.ts')).default as Method,
   meap: async () => (await import('../train/objectives/meap.ts')).default as Method,
+  'ngram-transformer': async () => (await import('../ngram/ngramTransformer.ts')).default as Method,
   snm: async () => (await import('../ngram/snm.ts')).default as Method,
 }
