@@ -70,13 +70,17 @@ function estimatedTable(order: number, words: readonly string[]): NgramTable {
 }
 
 /** Over all strings and their beginnings: the largest difference of any next symbol's probability. */
-async function difference({ engine }: ExperimentContext, table: NgramTable, arm: Arm): Promise<number> {
+async function difference(
+  { engine }: ExperimentContext,
+  table: NgramTable,
+  { layout, places, attention }: Arm,
+): Promise<number> {
   let rows: number[][] = [new Array(table.order - 1).fill(symbols)]
   for (let i = 0; i < length; i++)
     rows = rows.flatMap((row) => Array.from({ length: symbols }, (_, symbol) => [...row, symbol]))
   const width = rows[0]!.length
   const tokens = tensor(Int32Array.from(rows.flat()), [rows.length, width])
-  const found = await engine.compute(nextSymbols(compileNgrams(table, arm), tokens, arm.attention))
+  const found = await engine.compute(nextSymbols(compileNgrams(table, { layout, places }), tokens, attention))
   const data = found.data as Float32Array
   const known = new Map<string, ArrayLike<number>>()
   let largest = 0
