@@ -126,7 +126,7 @@ export default experiment({
   title: 'Transformers that are n-gram models',
   claim:
     'A transformer with hard or sparse attention can be any n-gram model exactly, in one layer of n - 1 heads or in layers of one head.',
-  setting: `Tables of 2- to 4-grams over ${symbols} symbols and an end, random (a fifth of the probabilities 0) and estimated from the words of stories (vowel, consonant, other; Kneser-Ney), a random table and another part of the words for each seed. The largest difference of a next symbol's probability over all ${symbols ** length} strings of ${length} symbols and their beginnings, in f32: exact means below 1e-6. Softmax is that of one layer with the score -|t - h - j| times an inverse temperature. Seconds of one core.`,
+  setting: `Tables of 2- to 4-grams over ${symbols} symbols and an end, random (a fifth of the probabilities 0) and estimated from the words of stories (vowel, consonant, other; Kneser-Ney), a random table and another part of the words for each seed. The largest difference of a next symbol's probability over all ${symbols ** length} strings of ${length} symbols and their beginnings, in f32: exact means below 1e-6. Softmax is that of one layer with the score -|t - h - j| times an inverse temperature; log 0 is -10^4 in the weights, by which it multiplies what leaks. The paper counts n - 1 layers, the symbol itself among them. Seconds of one core.`,
   model: 'weights written down from the table; nothing is trained',
   data: 'random tables; words of TinyStories (text/tinystories_new)',
   baseline: soft(1),
