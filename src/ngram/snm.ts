@@ -12,8 +12,8 @@
  * where the first term stands for all events of f with other targets, so that no event touches entries of other tokens.
  * The counts that A is given are those that are left, too.
  *
- * Differs from the paper: the share `floor` is uniform, so that tokens that were never seen have a probability;
- * meta-features are fewer (its exact list includes more conjunctions).
+ * Differs from the paper: the share `floor` is uniform, so that tokens that were never seen have a probability; which
+ * meta-features are paired is our choice (adjustment.ts). A feature that is there twice (tied skip-grams) is there once.
  */
 import * as z from 'zod'
 import { fold } from '../array/random.ts'
