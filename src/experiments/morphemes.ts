@@ -8,8 +8,8 @@
  *
  * always if the corpus has the parts too, and the pronunciation of the whole begins or ends with that of the part:
  * "thing" is no th-ing, "number" no numb-er. Parts are cut further. Limits: only where spelling is left alone (jump-ed, not
- * stopp-ed or hop-ed); some cuts are wrong (re-member, dis-gust: 5 of
- * 153 of 610 that were looked at); a word that is not cut is unknown, not simple, and is left out.
+ * stopp-ed or hop-ed); some cuts are wrong (re-member, dis-gust: 5 of 153 that were looked at); a word that is not cut is
+ * unknown, not simple, and is left out.
  */
 import type { Tokenizer } from '../text/index.ts'
 
