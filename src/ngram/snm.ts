@@ -25,7 +25,7 @@ import { PairTable } from './table.ts'
 
 export const snmSchema = z.strictObject({
   order: z.int().min(1).max(16).default(5).describe('Longest n-gram: the token and those before it'),
-  skipGrams: z.array(skipGramSchema).default([]).describe('Contexts with gaps'),
+  skipGrams: z.array(skipGramSchema).max(200).default([]).describe('Contexts with gaps'),
   vocabulary: z.int().positive().describe('How many tokens there are; ids are below'),
   events: z.int().nonnegative().default(500_000).describe('Tokens that the adjustment is trained on'),
   rate: z.number().positive().default(0.2).describe('Of AdaGrad'),
@@ -105,7 +105,7 @@ export class SparseMatrixModel implements TokenModel {
   }
 
   distribution(row: TokenRow): Float64Array {
-    for (let i = Math.max(0, row.length - 64); i < row.length; i++) checkToken(row[i]!, this.vocabulary)
+    for (let i = 0; i < row.length; i++) checkToken(row[i]!, this.vocabulary)
     this.#rows ??= this.#sorted()
     const { starts, pairs } = this.#rows
     const { active } = this.features
