@@ -14,6 +14,7 @@
  *
  * Differs from the paper: the share `floor` is uniform, so that tokens that were never seen have a probability; which
  * meta-features are paired is our choice (adjustment.ts). A feature that is there twice (tied skip-grams) is there once.
+ * Written without the paper's text or code at hand: a test confirms the gradient by counting anew, not by theirs.
  */
 import * as z from 'zod'
 import { fold } from '../array/random.ts'
