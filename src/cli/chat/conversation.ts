@@ -1,5 +1,11 @@
 /** A conversation with a model: what was said, what of it fits into the context, and the next answer. */
-import { type Context, type FinishReason, type GenerateOptions, generate } from '../../decode/index.ts'
+import {
+  type Context,
+  type FinishReason,
+  type GenerateOptions,
+  generate,
+  PromptCache,
+} from '../../decode/index.ts'
 import type { Model } from '../../model/index.ts'
 import {
   applyChatTemplate,
@@ -15,6 +21,8 @@ export interface Answer {
   readonly text: string
   readonly tokens: readonly number[]
   readonly promptTokens: readonly number[]
+  /** Tokens at the beginning of the prompt that were still known from the turn before. */
+  readonly reusedTokens: number
   /** `aborted`: the signal stopped it. */
   readonly finish: FinishReason | 'aborted'
 }
@@ -28,6 +36,7 @@ export class Conversation {
   readonly #options: ChatOptions
   readonly #end: TurnEnd
   readonly #context: Context
+  readonly #cache = new PromptCache()
   #messages: ChatMessage[] = []
   system: string | undefined
   settings: GenerateOptions
@@ -70,9 +79,8 @@ export class Conversation {
 
   /**
    * Asks the model; `onText` gets the answer as it grows. Both become part of the conversation, an answer that
-   * was stopped too; a question that fails does not.
-   *
-   * The whole prompt is read anew for each answer: the generation loop keeps its cache to itself.
+   * was stopped too; a question that fails does not. Of the prompt only that is read which the cache of the turn
+   * before does not have.
    */
   async ask(question: ChatMessage, signal: AbortSignal, onText: (text: string) => void): Promise<Answer> {
     this.#messages.push(question)
@@ -87,18 +95,21 @@ export class Conversation {
   }
 
   async #answer(signal: AbortSignal, onText: (text: string) => void): Promise<Answer> {
+    const { stop = [], stopTokens = [], samples = 1 } = this.settings
+    if (samples > 1) throw new Error(`a conversation has one answer to a question: samples is ${samples}`)
     const prompt = this.#fit()
-    const { stop = [], stopTokens = [] } = this.settings
     const settings = {
       ...this.settings,
       stop: [...stop, ...this.#end.texts],
       stopTokens: [...stopTokens, ...this.#end.tokens],
     }
+    const alone = (settings.beams ?? 1) === 1
+    const context: Context = { ...this.#context, signal, ...(alone && { promptCache: this.#cache }) }
     const tokens: number[] = []
     let text = ''
     let finish: Answer['finish'] = 'aborted'
     try {
-      for await (const event of generate(this.#model, [prompt], settings, { ...this.#context, signal })) {
+      for await (const event of generate(this.#model, [prompt], settings, context)) {
         if (event.token !== undefined) tokens.push(event.token)
         text += event.text
         onText(event.text)
@@ -107,7 +118,7 @@ export class Conversation {
     } catch (error) {
       if (!signal.aborted) throw error
     }
-    return { text, tokens, promptTokens: prompt, finish }
+    return { text, tokens, promptTokens: prompt, reusedTokens: alone ? this.#cache.reused : 0, finish }
   }
 
   /** The prompt, without the oldest turns where all of them would leave no room for an answer. */
