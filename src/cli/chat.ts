@@ -102,6 +102,12 @@ async function talk(conversation: Conversation): Promise<number> {
   lines.on('SIGINT', () => process.emit('SIGINT'))
   const interrupt = (): void => {
     if (answering) return
+    if (terminal && lines.line !== '') {
+      // What was typed is thrown away, as in a shell.
+      lines.write(null, { ctrl: true, name: 'e' })
+      lines.write(null, { ctrl: true, name: 'u' })
+      return
+    }
     if (warned) {
       lines.close()
       return

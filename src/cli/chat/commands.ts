@@ -84,6 +84,7 @@ const commands: Readonly<Record<string, Command>> = {
     },
   },
   exit: { help: 'leave (so does the end of the input)', run: () => 'exit' },
+  quit: { help: 'leave', run: () => 'exit' },
 }
 
 /** Runs a line that begins with a slash; throws an error that says what is wrong with it. */
