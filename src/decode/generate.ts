@@ -1,6 +1,6 @@
 /** The generation loop: prompts in, tokens out, one at a time for every row of the batch. */
 import { random, tensor } from '../array/index.ts'
-import type { Cache, Model, Seq2Seq, TapOptions } from '../model/index.ts'
+import { type Cache, type Model, remembersEvery, type Seq2Seq, type TapOptions } from '../model/index.ts'
 import { beamSearch } from './beam.ts'
 import type { Constraint } from './constrain/index.ts'
 import type { TokenLogprob } from './logits.ts'
@@ -46,7 +46,8 @@ export function promptTokens(model: Pick<Model, 'tokenizer' | 'path'>, prompt: P
 /**
  * Continues every prompt until each has finished. Events of one step come in the order of the rows; a row's
  * last event carries `finish`. Rows are independent: a batch gives what each prompt gives alone, up to the
- * rounding of the products. Aborting throws the signal's reason between two steps. An encoder-decoder takes what
+ * rounding of the products. Aborting throws the signal's reason between two steps, and on the processor in Node within
+ * the first. An encoder-decoder takes what
  * shapes a row, and neither beams nor `promptLogprobs`.
  */
 export async function* generate(
@@ -102,14 +103,20 @@ export async function* generate(
     while (rows.some(({ finish }) => finish === undefined)) {
       context.signal?.throwIfAborted()
       const width = Math.max(...fresh.map((row) => row.length))
+      const given: Cache = cache!
       const input = {
         tokens: model.rows(fresh.map((row) => [...row, ...new Array<number>(width - row.length).fill(0)])),
-        cache,
+        cache: given,
         lengths: tensor(lengths.slice()),
         at: tensor(Int32Array.from(fresh, (row) => row.length - 1)),
       }
       cache = undefined
-      const step = await model.step(input, { edit: edit ?? {} })
+      // A single token is soon there, and the cache of those before it is kept whole.
+      const signal = width > 1 ? context.signal : undefined
+      const step = await model.step(input, { edit: edit ?? {} }, signal).catch((error: unknown) => {
+        if (signal?.aborted && error === signal.reason && remembersEvery(given)) cache = given
+        throw error
+      })
       cache = step.cache
       fresh.forEach((row, i) => {
         if (rows[i]!.finish === undefined) lengths[i]! += row.length
