@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { complete } from '../../src/decode/index.ts'
+import { architectures } from '../../src/model/families/ggufArchitectures.ts'
+import { configurations } from '../../src/model/families/ggufConfigurations.ts'
 import { convertToGguf, convertToHuggingFace, load, Model } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import {
@@ -220,6 +222,11 @@ it.each<[string, Record<string, GgufValue>, RegExp, RegExp]>([
   rewritten(file, other, { ...none, ...metadata }, (tensor) => !without.test(tensor))
   expect(() => convertToHuggingFace(other, back)).toThrow(message)
   expect(existsSync(back)).toBe(false)
+})
+
+it('every architecture that is read has a configuration', () => {
+  expect(Object.keys(configurations).sort()).toEqual(architectures.map(({ id }) => id).sort())
+  for (const { id, from } of architectures) expect(from).toContain(configurations[id]!.type)
 })
 
 it('takes the tokenizer along in another family than Llama', () => {
