@@ -6,8 +6,8 @@ import { leaves, type Mapped, mapTree, unflatten } from './tree.ts'
 
 /** A compiled graph. */
 export interface Program {
-  /** Concrete inputs in the graph's order; outputs in the graph's order. */
-  run(inputs: readonly Tensor[]): Promise<Tensor[]>
+  /** Concrete inputs in the graph's order; outputs in the graph's order. The signal may end it; see `Jitted`. */
+  run(inputs: readonly Tensor[], signal?: AbortSignal): Promise<Tensor[]>
   dispose(): void
 }
 
@@ -125,6 +125,11 @@ function pairs(
 
 export interface Jitted<A extends readonly unknown[], R> {
   (...args: A): Promise<R>
+  /**
+   * A call that the signal ends where the runtime can; it then throws the signal's reason. Arguments that would have been
+   * written over may have been, but only where the program writes.
+   */
+  abortable(signal: AbortSignal | undefined, ...args: A): Promise<R>
   /** Compiles for these arguments without running. */
   prepare(...args: A): Promise<void>
   /** How many programs have been compiled so far. */
@@ -188,12 +193,14 @@ export function jit<A extends readonly unknown[], R>(
   }
   const compiledFor = (args: A, flat: readonly [string, Tensor][]): Compiled<R> =>
     programs.find((entry) => fits(entry.leaves, flat)) ?? compile(args, flat)
-  const run = async (...args: A): Promise<R> => {
+  const abortable = async (signal: AbortSignal | undefined, ...args: A): Promise<R> => {
     const flat = leaves(args)
     const { program, structure } = compiledFor(args, flat)
-    const outputs = await (await program).run(flat.map(([, leaf]) => leaf))
+    const inputs = flat.map(([, leaf]) => leaf)
+    const outputs = await (await program).run(inputs, signal)
     return unflatten(structure, outputs) as unknown as R
   }
+  const run = (...args: A): Promise<R> => abortable(undefined, ...args)
   const dispose = (): void => {
     for (const { program } of programs.splice(0))
       program.then(
@@ -202,6 +209,7 @@ export function jit<A extends readonly unknown[], R>(
       )
   }
   return Object.defineProperties(run as Jitted<A, R>, {
+    abortable: { value: abortable },
     prepare: {
       value: async (...args: A): Promise<void> => {
         await compiledFor(args, leaves(args)).program

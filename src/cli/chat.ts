@@ -4,6 +4,7 @@ import * as z from 'zod'
 import { type GenerateOptions, generateSchema } from '../decode/index.ts'
 import { runCommand } from './chat/commands.ts'
 import { type Answer, Conversation } from './chat/conversation.ts'
+import { readTools } from './chat/tools.ts'
 import {
   constrainFlags,
   constrainOptions,
@@ -24,6 +25,7 @@ const options = z.strictObject({
   prompt: z.string().optional().describe('One question, without a conversation'),
   system: z.string().optional().describe('What the model is told first'),
   template: z.string().optional().describe("A file with a Jinja chat template, instead of the model's"),
+  tools: z.string().optional().describe('A JSON file with definitions of tools that the model may call'),
   ...generateOptions,
   ...constrainOptions.shape,
   maxTokens: z.int().positive().default(512).describe('Most tokens of an answer'),
@@ -39,12 +41,14 @@ export default verb({
     ...constrainFlags,
     prompt: { short: 'p' },
     template: { value: 'FILE' },
+    tools: { value: 'FILE' },
     maxTokens: { short: 'n' },
     temperature: { name: 'temp', also: ['temperature'] },
     repetitionPenalty: { also: ['repeat-penalty'] },
   },
   notes: `Each line is a question; /help lists commands. Ctrl-C stops the answer and, at the prompt, given twice, the program.
-What no longer fits into the context is forgotten from the oldest turn on; /save keeps it.`,
+What no longer fits into the context is forgotten from the oldest turn on; /save keeps it. --tools takes OpenAI's list of
+functions; calls are shown and not run, /tool RESULT answers them.`,
   async run({
     model: path,
     weights,
@@ -55,17 +59,19 @@ What no longer fits into the context is forgotten from the oldest turn on; /save
     prompt,
     system,
     template,
+    tools: toolsFile,
     json,
     ...rest
   }) {
     const { jsonSchema, grammar, ...settings } = rest
     if (json && prompt === undefined) throw new UsageError('--json gives one answer: ask with -p "..."')
     const source = template === undefined ? undefined : readText(template)
+    const tools = toolsFile === undefined ? undefined : readTools(toolsFile)
     await using opened = await openModel({ model: path, weights, lora, context, device, threads })
     const { model } = opened
     const conversation = new Conversation(
       model,
-      source === undefined ? {} : { template: source },
+      { ...(source !== undefined && { template: source }), ...(tools && { tools }) },
       settings,
       readConstraint(model, { jsonSchema, grammar }),
     )
@@ -75,7 +81,7 @@ What no longer fits into the context is forgotten from the oldest turn on; /save
     return await interruptible(async (signal) => {
       const answer = await conversation.ask({ role: 'user', content: prompt }, signal, json ? () => {} : show)
       if (json) printJson(result(answer, settings))
-      else print('\n')
+      else endAnswer(answer)
       return exitCode(signal)
     })
   },
@@ -83,8 +89,15 @@ What no longer fits into the context is forgotten from the oldest turn on; /save
 
 const show = (text: string): void => print(printable(text))
 
-function result({ text, ...answer }: Answer, { seed }: GenerateOptions): object {
-  return { message: { role: 'assistant', content: text }, ...answer, seed }
+function result({ text: _, content, ...answer }: Answer, { seed }: GenerateOptions): object {
+  return { message: { role: 'assistant', content }, ...answer, seed }
+}
+
+/** What follows an answer: the calls in it as they were understood, and one that was not. */
+function endAnswer({ toolCalls = [], toolCallError }: Answer): void {
+  print('\n')
+  for (const call of toolCalls) show(`call ${call.name} ${JSON.stringify(call.arguments)}\n`)
+  if (toolCallError !== undefined) note(`${toolCallError}; what the model wrote stands above`)
 }
 
 /** Reads lines to the end of the input, or until the user leaves. */
@@ -102,6 +115,12 @@ async function talk(conversation: Conversation): Promise<number> {
   lines.on('SIGINT', () => process.emit('SIGINT'))
   const interrupt = (): void => {
     if (answering) return
+    if (terminal && lines.line !== '') {
+      // What was typed is thrown away, as in a shell.
+      lines.write(null, { ctrl: true, name: 'e' })
+      lines.write(null, { ctrl: true, name: 'u' })
+      return
+    }
     if (warned) {
       lines.close()
       return
@@ -136,7 +155,7 @@ async function take(line: string, conversation: Conversation): Promise<'exit' | 
   try {
     const outcome = line.startsWith('/') ? runCommand(line, conversation) : undefined
     if (outcome === 'exit') return outcome
-    const again = outcome === 'retry' ? conversation.undo() : undefined
+    const again = outcome === 'retry' ? conversation.undo() : outcome
     if (outcome === 'retry' && !again) note('there is no question to ask again')
     const question =
       again ?? (line.startsWith('/') || line.trim() === '' ? undefined : { role: 'user', content: line })
@@ -149,8 +168,9 @@ async function take(line: string, conversation: Conversation): Promise<'exit' | 
 
 async function ask(question: { role: string }, conversation: Conversation): Promise<void> {
   const before = conversation.forgotten
-  const { finish } = await interruptible((signal) => conversation.ask(question, signal, show))
-  print('\n')
+  const answer = await interruptible((signal) => conversation.ask(question, signal, show))
+  endAnswer(answer)
+  const { finish } = answer
   if (finish === 'aborted') note('stopped')
   if (finish === 'length') note('the answer was cut at --max-tokens; /set max-tokens N allows more')
   if (finish === 'context') note("the model's context is full")

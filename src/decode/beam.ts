@@ -163,12 +163,8 @@ export async function beamSearch(
     signal?.throwIfAborted()
     const time = fresh[0]!.length
     const same = (value: number): Tensor => tensor(new Int32Array(beams).fill(value))
-    const step = await model.step({
-      tokens: model.rows(fresh),
-      cache,
-      lengths: same(length),
-      at: same(time - 1),
-    })
+    const input = { tokens: model.rows(fresh), cache, lengths: same(length), at: same(time - 1) }
+    const step = await model.step(input, {}, signal)
     cache = step.cache
     length += time
     const logits = step.logits.data as Float32Array

@@ -1,10 +1,11 @@
 /** The generation loop: prompts in, tokens out, one at a time for every row of the batch. */
 import { random, tensor } from '../array/index.ts'
-import type { Model, Seq2Seq, TapOptions } from '../model/index.ts'
+import { type Cache, type Model, remembersEvery, type Seq2Seq, type TapOptions } from '../model/index.ts'
 import { beamSearch } from './beam.ts'
 import type { Constraint } from './constrain/index.ts'
 import type { TokenLogprob } from './logits.ts'
 import { checkBeams, type GenerateOptions, type Generation, parseOptions, rulesOf } from './options.ts'
+import type { PromptCache } from './promptCache.ts'
 import { type FinishReason, type GenerateEvent, Row } from './row.ts'
 import type { Rule } from './rule.ts'
 import { scoreTokens } from './score.ts'
@@ -18,6 +19,8 @@ export interface Context {
   readonly rules?: readonly Rule[]
   /** Edits that hold during generation. */
   readonly edit?: TapOptions['edit']
+  /** What the last generation has left, where this one goes on from; for one row of a decoder. */
+  readonly promptCache?: PromptCache
 }
 
 /** A prompt: text, which is encoded with the special tokens of the model, or token ids as they are. */
@@ -43,7 +46,8 @@ export function promptTokens(model: Pick<Model, 'tokenizer' | 'path'>, prompt: P
 /**
  * Continues every prompt until each has finished. Events of one step come in the order of the rows; a row's
  * last event carries `finish`. Rows are independent: a batch gives what each prompt gives alone, up to the
- * rounding of the products. Aborting throws the signal's reason between two steps. An encoder-decoder takes what
+ * rounding of the products. Aborting throws the signal's reason between two steps, and on the processor in Node within
+ * the first. An encoder-decoder takes what
  * shapes a row, and neither beams nor `promptLogprobs`.
  */
 export async function* generate(
@@ -71,6 +75,8 @@ export async function* generate(
   })
   if (rows.length === 0) return
   checkBeams(settings)
+  if (context.promptCache && (isSeq2Seq(model) || rows.length > 1 || settings.beams > 1))
+    throw new Error('a prompt cache is for one row of a decoder, without beams')
   if (isSeq2Seq(model)) {
     yield* generateTargets(model, asked, rows, settings, { ends, ...context })
     return
@@ -86,38 +92,50 @@ export async function* generate(
     throw new RangeError(`a prompt of ${longest} tokens; the model was made for ${model.context}`)
   const capacity = Math.min(model.context, longest + settings.maxTokens)
 
-  let cache = model.newCache(rows.length, capacity)
-  const lengths = new Int32Array(rows.length)
+  const { promptCache, edit } = context
+  const start = await promptCache?.take(model, edit, rows[0]!.tokens, capacity)
+  // Undefined while a step writes into it: what a step that failed has left is nothing to go on from.
+  let cache: Cache | undefined = start?.cache ?? model.newCache(rows.length, capacity)
+  const lengths = new Int32Array(rows.length).fill(start?.length ?? 0)
   // Prompts are padded at the end: causal attention hides the padding, and later tokens overwrite it.
-  let fresh = rows.map(({ tokens }) => tokens)
-  while (rows.some(({ finish }) => finish === undefined)) {
-    context.signal?.throwIfAborted()
-    const width = Math.max(...fresh.map((row) => row.length))
-    const step = await model.step(
-      {
+  let fresh = rows.map(({ tokens }, i) => tokens.slice(lengths[i]))
+  try {
+    while (rows.some(({ finish }) => finish === undefined)) {
+      context.signal?.throwIfAborted()
+      const width = Math.max(...fresh.map((row) => row.length))
+      const given: Cache = cache!
+      const input = {
         tokens: model.rows(fresh.map((row) => [...row, ...new Array<number>(width - row.length).fill(0)])),
-        cache,
+        cache: given,
         lengths: tensor(lengths.slice()),
         at: tensor(Int32Array.from(fresh, (row) => row.length - 1)),
-      },
-      { edit: context.edit ?? {} },
-    )
-    cache = step.cache
-    const logits = (await step.logits.load()) as Float32Array
-    const vocab = model.spec.vocab
-    fresh.forEach((row, i) => {
-      if (rows[i]!.finish === undefined) lengths[i]! += row.length
-    })
-    fresh = []
-    for (const [i, row] of rows.entries()) {
-      if (row.finish !== undefined) {
-        fresh.push([0])
-        continue
       }
-      const own = logits.slice(i * vocab, (i + 1) * vocab)
-      fresh.push([yield* row.advance(own, i, settings, { ends, room: model.context })])
+      cache = undefined
+      // A single token is soon there, and the cache of those before it is kept whole.
+      const signal = width > 1 ? context.signal : undefined
+      const step = await model.step(input, { edit: edit ?? {} }, signal).catch((error: unknown) => {
+        if (signal?.aborted && error === signal.reason && remembersEvery(given)) cache = given
+        throw error
+      })
+      cache = step.cache
+      fresh.forEach((row, i) => {
+        if (rows[i]!.finish === undefined) lengths[i]! += row.length
+      })
+      const logits = (await step.logits.load()) as Float32Array
+      const vocab = model.spec.vocab
+      fresh = []
+      for (const [i, row] of rows.entries()) {
+        if (row.finish !== undefined) {
+          fresh.push([0])
+          continue
+        }
+        const own = logits.slice(i * vocab, (i + 1) * vocab)
+        fresh.push([yield* row.advance(own, i, settings, { ends, room: model.context })])
+      }
+      step.logits.dispose()
     }
-    step.logits.dispose()
+  } finally {
+    if (cache) promptCache?.keep(model, edit, cache, rows[0]!.tokens, lengths[0]!)
   }
 }
 

@@ -18,6 +18,7 @@ export {
 } from './generate.ts'
 export { argMax, draw, logSumExp, mostLikely, type TokenLogprob } from './logits.ts'
 export { type GenerateOptions, generateSchema, parseOptions, rulesOf } from './options.ts'
+export { PromptCache } from './promptCache.ts'
 export type { FinishReason, GenerateEvent } from './row.ts'
 export * from './rule.ts'
 export * from './rules/index.ts'

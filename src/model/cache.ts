@@ -1,5 +1,5 @@
 /** What layers remember of the tokens before: keys and values of attention, or the state of a state space. */
-import { type Axes, type Tensor, zeros } from '../array/index.ts'
+import { type Axes, type Tensor, tensor, zeros } from '../array/index.ts'
 import { type DecoderSpec, mixerOf, partOf } from './spec.ts'
 
 /** Keys and values of one layer: [batch, keyValueHeads, capacity, headSize]. */
@@ -44,4 +44,31 @@ export const cacheAxes = (spec: DecoderSpec): readonly Axes[] =>
 export function capacityOf(cache: Cache): number | undefined {
   for (const layer of cache) if ('keys' in layer) return layer.keys.sizes[2]!
   return undefined
+}
+
+/** Whether each token has a place of its own, so that the last ones can be taken back; a state has none. */
+export const remembersEvery = (cache: Cache): boolean => cache.every((layer) => 'keys' in layer)
+
+/** A cache for rows of at least `capacity` tokens with what is in this one; itself where it is large enough. */
+export async function grownCache(cache: Cache, capacity: number): Promise<Cache> {
+  const grown: LayerCache[] = []
+  for (const layer of cache) {
+    if (!('keys' in layer) || layer.keys.sizes[2]! >= capacity) grown.push(layer)
+    else
+      grown.push({
+        keys: await grownTensor(layer.keys, capacity),
+        values: await grownTensor(layer.values, capacity),
+      })
+  }
+  return grown.every((layer, i) => layer === cache[i]) ? cache : grown
+}
+
+/** [batch, heads, capacity, size] with a greater capacity: zeros after what there is. */
+async function grownTensor(held: Tensor, capacity: number): Promise<Tensor> {
+  const from = (await held.load()) as Float32Array
+  const [batch, heads, before, size] = held.sizes as [number, number, number, number]
+  const to = new Float32Array(batch * heads * capacity * size)
+  for (let row = 0; row < batch * heads; row++)
+    to.set(from.subarray(row * before * size, (row + 1) * before * size), row * capacity * size)
+  return tensor(to, [batch, heads, capacity, size])
 }

@@ -7,7 +7,15 @@ export {
 } from './adapters.ts'
 export { attach } from './attach.ts'
 export type { LoadedModel, ModuleNames } from './bind.ts'
-export { type AttentionCache, type Cache, cacheAxes, type LayerCache, type StateCache } from './cache.ts'
+export {
+  type AttentionCache,
+  type Cache,
+  cacheAxes,
+  grownCache,
+  type LayerCache,
+  remembersEvery,
+  type StateCache,
+} from './cache.ts'
 export { convertToGguf, type GgufWeights } from './convert/toGguf.ts'
 export { type Conversion, convertToHuggingFace } from './convert/toHuggingFace.ts'
 export { type ForwardInput, type ForwardOutput, forward } from './decoder.ts'

@@ -198,14 +198,17 @@ export class Model {
     return this.programs(taps).score(this.rows(tokens))
   }
 
-  /** One pass over new tokens with a cache: a whole prompt or a single token. */
-  async step(input: StepInput, taps: TapOptions = {}): Promise<StepOutput> {
+  /**
+   * One pass over new tokens with a cache: a whole prompt or a single token. On the processor in Node the signal ends
+   * it between two operators; the keys and values of the tokens that were in the cache are then as they were.
+   */
+  async step(input: StepInput, taps: TapOptions = {}, signal?: AbortSignal): Promise<StepOutput> {
     const { step, chunkStep } = this.programs(taps)
     const [batch, time] = input.tokens.sizes as [number, number]
     this.#checkRoom(input)
     const past = (length: number): boolean => length + this.prefixLength > 0
     const goesOn = batch > 1 && time > 1 && (input.lengths.data as Int32Array).some(past)
-    return (goesOn ? chunkStep : step)(input)
+    return (goesOn ? chunkStep : step).abortable(signal, input)
   }
 
   /** Throws where the new tokens would not fit: the operator's own message names neither. */
@@ -336,6 +339,10 @@ export class Model {
     const bind = ({ params, adapters }: Model): Program<A, R> => {
       const program = (...args: A): Promise<R> => jitted(params, adapters, ...args)
       return Object.defineProperties(program as Program<A, R>, {
+        abortable: {
+          value: (signal: AbortSignal | undefined, ...args: A) =>
+            jitted.abortable(signal, params, adapters, ...args),
+        },
         prepare: { value: (...args: A) => jitted.prepare(params, adapters, ...args) },
         compilations: { get: () => jitted.compilations },
         dispose: { value: () => jitted.dispose() },

@@ -50,7 +50,7 @@ export class SessionProgram implements Program {
     forgotten.register(this, release, this)
   }
 
-  async run(inputs: readonly Tensor[]): Promise<Tensor[]> {
+  async run(inputs: readonly Tensor[], signal?: AbortSignal): Promise<Tensor[]> {
     if (this.#disposed) throw new Error('this program has been disposed')
     const bindings = this.#check(inputs)
     const outputs = this.#outputs.map(({ dtype, shape }, i) => {
@@ -63,6 +63,7 @@ export class SessionProgram implements Program {
     await this.#session.run(
       this.#used.map((i) => inputs[i]!.storage),
       outputs,
+      signal,
     )
     for (const [output, input] of this.#recycled) this.#giveAway(output, inputs[input]!)
     return outputs.map((storage, i) => {

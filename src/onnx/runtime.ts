@@ -48,9 +48,10 @@ export interface SessionModel {
 export interface Session {
   /**
    * Runs into the memory of `outputs`, some of which may be that of inputs. Runs of one runtime do not
-   * overlap: they take place in the order of the calls.
+   * overlap: they take place in the order of the calls. Where the runtime can (on the processor in Node), the signal ends
+   * a run between two operators; it then throws the signal's reason, and what outputs hold is undefined.
    */
-  run(inputs: readonly Storage[], outputs: readonly Storage[]): Promise<void>
+  run(inputs: readonly Storage[], outputs: readonly Storage[], signal?: AbortSignal): Promise<void>
   release(): Promise<void>
   endProfiling(): void
 }

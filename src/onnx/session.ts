@@ -64,6 +64,24 @@ export async function openSession(
   }
 }
 
+/** Runs with options by which a signal ends the run; throws its reason where it did. */
+async function terminable(signal: AbortSignal, run: (options: Pointer) => Promise<void>): Promise<void> {
+  signal.throwIfAborted()
+  const native = api()
+  const options = native.make('CreateRunOptions')
+  const terminate = (): void => native.call('RunOptionsSetTerminate', options)
+  signal.addEventListener('abort', terminate)
+  try {
+    await run(options)
+  } catch (error) {
+    signal.throwIfAborted()
+    throw error
+  } finally {
+    signal.removeEventListener('abort', terminate)
+    native.call('ReleaseRunOptions', options)
+  }
+}
+
 export class NodeSession implements Session {
   readonly #session: Pointer
   readonly #inputs: ReturnType<typeof texts>
@@ -86,7 +104,7 @@ export class NodeSession implements Session {
     this.#small = small
   }
 
-  run(inputs: readonly Storage[], outputs: readonly Storage[]): Promise<void> {
+  run(inputs: readonly Storage[], outputs: readonly Storage[], signal?: AbortSignal): Promise<void> {
     if (this.#released) throw new Error('this session has been disposed of')
     const memory = this.#memory
     if (memory) {
@@ -94,22 +112,23 @@ export class NodeSession implements Session {
       return inTurn(async () => {
         for (const storage of inputs) fed.push(await memory.input(storage))
         written.push(...outputs.map((storage) => memory.output(storage)))
-        await api().callAside('Run', ...this.#arguments(fed, written))
+        await api().callAside('Run', ...this.#arguments(fed, written, null))
       }, [inputs, outputs, fed, written])
     }
     const [fed, written] = [inputs.map(viewOf), outputs.map(viewOf)]
-    const args = this.#arguments(fed, written)
     if (this.#small && !running()) {
-      api().call('Run', ...args)
+      api().call('Run', ...this.#arguments(fed, written, null))
       return Promise.resolve()
     }
-    return inTurn(() => api().callAside('Run', ...args), [inputs, outputs, fed, written])
+    const run = (options: Pointer | null): Promise<void> =>
+      api().callAside('Run', ...this.#arguments(fed, written, options))
+    return inTurn(() => (signal ? terminable(signal, run) : run(null)), [inputs, outputs, fed, written])
   }
 
-  #arguments(fed: readonly Value[], written: readonly Value[]): unknown[] {
+  #arguments(fed: readonly Value[], written: readonly Value[], options: Pointer | null): unknown[] {
     return [
       this.#session,
-      null,
+      options,
       this.#inputs.addresses,
       BigUint64Array.from(fed, ({ value }) => value),
       fed.length,

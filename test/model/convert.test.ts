@@ -168,7 +168,9 @@ describe('refuses', () => {
   })
 
   it('a folder as the source of a folder, and one that is in use', () => {
-    expect(() => convertToHuggingFace(fixture('llama-tiny'), fresh())).toThrow('only Llama models in GGUF')
+    expect(() => convertToHuggingFace(fixture('llama-tiny'), fresh())).toThrow(
+      'only a GGUF file becomes a folder',
+    )
     const file = fresh('.gguf')
     convertToGguf(fixture('llama-tiny'), file, 'f32')
     expect(() => convertToHuggingFace(file, folder)).toThrow('is there already; choose a new folder')

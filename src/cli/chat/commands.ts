@@ -2,11 +2,12 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import * as z from 'zod'
 import { type GenerateOptions, generateSchema, parseOptions } from '../../decode/index.ts'
+import type { ChatMessage } from '../../text/index.ts'
 import { note } from '../terminal.ts'
 import type { Conversation } from './conversation.ts'
 
-/** What happens after a command: the program ends, or a question is asked again. */
-export type Outcome = 'exit' | 'retry' | undefined
+/** What happens after a command: the program ends, a question is asked again, or a message is answered. */
+export type Outcome = 'exit' | 'retry' | ChatMessage | undefined
 
 interface Command {
   readonly argument?: string
@@ -58,6 +59,11 @@ const commands: Readonly<Record<string, Command>> = {
     },
   },
   retry: { help: 'ask the last question again', run: () => 'retry' },
+  tool: {
+    argument: 'RESULT',
+    help: 'what the tool gave that the model has called; after the last result it goes on',
+    run: (conversation, result) => conversation.giveResult(result),
+  },
   save: {
     argument: 'FILE',
     help: 'write the messages as JSON',
@@ -84,6 +90,7 @@ const commands: Readonly<Record<string, Command>> = {
     },
   },
   exit: { help: 'leave (so does the end of the input)', run: () => 'exit' },
+  quit: { help: 'leave', run: () => 'exit' },
 }
 
 /** Runs a line that begins with a slash; throws an error that says what is wrong with it. */

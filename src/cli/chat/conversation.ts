@@ -1,20 +1,37 @@
 /** A conversation with a model: what was said, what of it fits into the context, and the next answer. */
-import { type Context, type FinishReason, type GenerateOptions, generate } from '../../decode/index.ts'
+import {
+  type Context,
+  type FinishReason,
+  type GenerateOptions,
+  generate,
+  PromptCache,
+} from '../../decode/index.ts'
 import type { Model } from '../../model/index.ts'
 import {
   applyChatTemplate,
   type ChatMessage,
   type ChatOptions,
   type Tokenizer,
+  type ToolCall,
+  type ToolCallFormat,
   type TurnEnd,
   turnEnd,
 } from '../../text/index.ts'
+import { callsInMessage, formatOf, openCalls, readCalls, resultMessage } from './tools.ts'
 
 /** What the model said. */
 export interface Answer {
+  /** All of it. */
   readonly text: string
+  /** Where the model has tools: its text without the calls, or all of it where they cannot be read. */
+  readonly content: string
+  readonly toolCalls?: readonly ToolCall[]
+  /** Why a call cannot be read. */
+  readonly toolCallError?: string
   readonly tokens: readonly number[]
   readonly promptTokens: readonly number[]
+  /** Tokens at the beginning of the prompt that were still known from the turn before. */
+  readonly reusedTokens: number
   /** `aborted`: the signal stopped it. */
   readonly finish: FinishReason | 'aborted'
 }
@@ -28,6 +45,9 @@ export class Conversation {
   readonly #options: ChatOptions
   readonly #end: TurnEnd
   readonly #context: Context
+  readonly #cache = new PromptCache()
+  readonly #format: ToolCallFormat | undefined
+  #calls = 0
   #messages: ChatMessage[] = []
   system: string | undefined
   settings: GenerateOptions
@@ -41,6 +61,7 @@ export class Conversation {
     this.#tokenizer = model.tokenizer
     this.#options = options
     this.#end = turnEnd(model.tokenizer, options)
+    this.#format = options.tools && formatOf(model.tokenizer, options)
     this.#context = context
     this.settings = settings
   }
@@ -69,16 +90,31 @@ export class Conversation {
   }
 
   /**
+   * Takes the result of the first call that has none. The last one becomes the question to go on with, and nothing
+   * comes back before. Throws where no call waits for a result.
+   */
+  giveResult(content: string): ChatMessage | undefined {
+    const [call, ...others] = openCalls(this.#messages)
+    if (!call) throw new Error('no tool call waits for a result')
+    const message = resultMessage(call, content)
+    if (others.length === 0) return message
+    this.#messages.push(message)
+    return undefined
+  }
+
+  /**
    * Asks the model; `onText` gets the answer as it grows. Both become part of the conversation, an answer that
-   * was stopped too; a question that fails does not.
-   *
-   * The whole prompt is read anew for each answer: the generation loop keeps its cache to itself.
+   * was stopped too; a question that fails does not. Of the prompt only that is read which the cache of the turn
+   * before does not have.
    */
   async ask(question: ChatMessage, signal: AbortSignal, onText: (text: string) => void): Promise<Answer> {
     this.#messages.push(question)
     try {
       const answer = await this.#answer(signal, onText)
-      this.#messages.push({ role: 'assistant', content: answer.text })
+      const { content, toolCalls = [] } = answer
+      const calls = toolCalls.length > 0 && { tool_calls: callsInMessage(toolCalls, this.#calls) }
+      this.#calls += toolCalls.length
+      this.#messages.push({ role: 'assistant', content, ...calls })
       return answer
     } catch (error) {
       this.#messages.pop()
@@ -87,18 +123,21 @@ export class Conversation {
   }
 
   async #answer(signal: AbortSignal, onText: (text: string) => void): Promise<Answer> {
+    const { stop = [], stopTokens = this.#model.ends, samples = 1 } = this.settings
+    if (samples > 1) throw new Error(`a conversation has one answer to a question: samples is ${samples}`)
     const prompt = this.#fit()
-    const { stop = [], stopTokens = [] } = this.settings
     const settings = {
       ...this.settings,
       stop: [...stop, ...this.#end.texts],
       stopTokens: [...stopTokens, ...this.#end.tokens],
     }
+    const alone = (settings.beams ?? 1) === 1
+    const context: Context = { ...this.#context, signal, ...(alone && { promptCache: this.#cache }) }
     const tokens: number[] = []
     let text = ''
     let finish: Answer['finish'] = 'aborted'
     try {
-      for await (const event of generate(this.#model, [prompt], settings, { ...this.#context, signal })) {
+      for await (const event of generate(this.#model, [prompt], settings, context)) {
         if (event.token !== undefined) tokens.push(event.token)
         text += event.text
         onText(event.text)
@@ -107,7 +146,9 @@ export class Conversation {
     } catch (error) {
       if (!signal.aborted) throw error
     }
-    return { text, tokens, promptTokens: prompt, finish }
+    const reusedTokens = alone ? this.#cache.reused : 0
+    const read = this.#format ? readCalls(text, this.#format) : { content: text }
+    return { text, ...read, tokens, promptTokens: prompt, reusedTokens, finish }
   }
 
   /** The prompt, without the oldest turns where all of them would leave no room for an answer. */

@@ -1,6 +1,7 @@
 /** One model in two layouts: which tensor of one is which tensor of the other, and what becomes of it. */
 import type { Described } from '../families/family.ts'
 import { type DecoderSpec, partOf } from '../spec.ts'
+import type { RowOrder } from './rotary.ts'
 
 export interface Counterpart {
   readonly from: string
@@ -11,13 +12,16 @@ export interface Counterpart {
 /**
  * What a tensor has to go through. `turned`: rows of queries and keys, of which rotary pairs are halves of a head in one
  * layout and neighbours in the other. `apart`: rows of a joined projection, each head's query, key and value together,
- * become all queries, all keys and all values. `transposed`: [in, out] becomes [out, in]. `whole`: 1 is added.
+ * become all queries, all keys and all values; `together` is the way back. `transposed`: [in, out] becomes [out, in],
+ * or back. `whole`: 1 is added; `difference`: it is subtracted.
  */
 export type Change =
-  | { readonly kind: 'turned'; readonly heads: number }
+  | { readonly kind: 'turned'; readonly heads: number; readonly to: RowOrder }
   | { readonly kind: 'apart'; readonly heads: number }
+  | { readonly kind: 'together'; readonly heads: number }
   | { readonly kind: 'transposed' }
   | { readonly kind: 'whole' }
+  | { readonly kind: 'difference' }
 
 type Layout = Pick<Described, 'spec' | 'names'>
 
@@ -47,11 +51,15 @@ function changesOf(place: string, from: DecoderSpec, to: DecoderSpec): Change[] 
   if (from.layout !== to.layout && /^blocks\..*\.(attn|mlp)\.\w+\.weight$/.test(place) && !/Norm/.test(place))
     changes.push({ kind: 'transposed' })
   if (pairsOf(from) !== pairsOf(to) && /\.attn\.[qk]\./.test(place))
-    changes.push({ kind: 'turned', heads: place.includes('.q.') ? heads : keyValueHeads })
-  if (own.joinedByHead && !other.joinedByHead && place.includes('.attn.qkv.'))
-    changes.push({ kind: 'apart', heads })
-  if (from.norm.offset === 1 && !to.norm.offset && /(^|\.)(ln\w*|[qk]Norm)\.weight$/.test(place))
-    changes.push({ kind: 'whole' })
+    changes.push({
+      kind: 'turned',
+      heads: place.includes('.q.') ? heads : keyValueHeads,
+      to: pairsOf(to) ? 'neighbours' : 'halves',
+    })
+  if (own.joinedByHead !== other.joinedByHead && place.includes('.attn.qkv.'))
+    changes.push({ kind: own.joinedByHead ? 'apart' : 'together', heads })
+  if (from.norm.offset !== to.norm.offset && /(^|\.)(ln\w*|[qk]Norm)\.weight$/.test(place))
+    changes.push({ kind: from.norm.offset ? 'whole' : 'difference' })
   return changes
 }
 

@@ -2,6 +2,8 @@
 import type { Change } from './counterparts.ts'
 import { reorderRows } from './rotary.ts'
 
+type Move = Exclude<Change, { readonly kind: 'whole' | 'difference' }>
+
 /** f32 values of a tensor of `shape` after a change, in new memory where they move. */
 export function changed(
   values: Float32Array,
@@ -9,30 +11,39 @@ export function changed(
   shape: readonly number[],
   headSize: number,
 ): Float32Array {
+  if (change.kind === 'whole') return values.map((value) => value + 1)
+  if (change.kind === 'difference') return values.map((value) => value - 1)
+  const bytes = new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+  return new Float32Array(moved(bytes, change, shape, headSize).buffer)
+}
+
+/** Elements of any type, row-major, in their order after a change. */
+export function moved(
+  bytes: Uint8Array,
+  change: Move,
+  shape: readonly number[],
+  headSize: number,
+): Uint8Array {
   switch (change.kind) {
-    case 'turned': {
-      const rows = reorderRows(new Uint8Array(values.buffer), change.heads, headSize, 'neighbours')
-      return new Float32Array(rows.buffer)
-    }
+    case 'turned':
+      return reorderRows(bytes, change.heads, headSize, change.to)
     case 'apart':
-      return apart(values, change.heads, headSize)
-    case 'transposed': {
-      const [inner, out] = shape as [number, number]
-      return values.map((_, i) => values[(i % inner) * out + Math.floor(i / inner)]!)
-    }
-    case 'whole':
-      return values.map((value) => value + 1)
+      return exchanged(bytes, [change.heads, 3])
+    case 'together':
+      return exchanged(bytes, [3, change.heads])
+    case 'transposed':
+      return exchanged(bytes, shape as [number, number])
   }
 }
 
-/** [heads, 3, size, ...] -> [3, heads, size, ...] */
-function apart(values: Float32Array, heads: number, headSize: number): Float32Array {
-  const block = (values.length / (heads * 3 * headSize)) * headSize
-  const out = new Float32Array(values.length)
-  for (let head = 0; head < heads; head++)
-    for (let part = 0; part < 3; part++) {
-      const from = (3 * head + part) * block
-      out.set(values.subarray(from, from + block), (part * heads + head) * block)
+/** [a, b, ...] -> [b, a, ...] */
+function exchanged(bytes: Uint8Array, [a, b]: readonly [number, number]): Uint8Array {
+  const block = bytes.length / (a * b)
+  const out = new Uint8Array(bytes.length)
+  for (let i = 0; i < a; i++)
+    for (let j = 0; j < b; j++) {
+      const from = (i * b + j) * block
+      out.set(bytes.subarray(from, from + block), (j * a + i) * block)
     }
   return out
 }

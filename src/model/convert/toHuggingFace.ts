@@ -1,4 +1,4 @@
-/** A Llama in a GGUF file as a folder in Hugging Face layout. */
+/** A model in a GGUF file as a folder in Hugging Face layout. */
 import { randomBytes } from 'node:crypto'
 import {
   existsSync,
@@ -21,11 +21,12 @@ import {
 } from '../../store/index.ts'
 import { tokenizerFilesFromGguf } from '../../text/index.ts'
 import type { LoadedModel } from '../bind.ts'
-import { llama } from '../families/llama.ts'
+import { configurationOf } from '../families/ggufConfigurations.ts'
+import { familyOf } from '../families/index.ts'
 import { load } from '../load.ts'
 import { partOf } from '../spec.ts'
 import { type Change, counterparts } from './counterparts.ts'
-import { reorderRows } from './rotary.ts'
+import { changed, moved } from './rows.ts'
 
 export interface Conversion {
   readonly files: readonly { readonly path: string; readonly bytes: number }[]
@@ -37,23 +38,25 @@ export interface Conversion {
 /**
  * Writes a GGUF file as a new folder with config.json, model.safetensors and the files of its tokenizer: all of
  * it, or nothing. f32, f16 and bf16 weights stay what they are; quantised ones become f32, which holds them
- * exactly. Throws for what is not a Llama, and for a folder that has something in it.
+ * exactly, and so do norms that are stored as differences from 1 there. Throws for what the configuration of the
+ * family cannot say, and for a folder that has something in it.
  */
 export function convertToHuggingFace(path: string, folder: string): Conversion {
   const model = load(path)
   const checkpoint = openCheckpoint(path)
-  if (checkpoint.format !== 'gguf' || model.family !== 'llama')
+  if (checkpoint.format !== 'gguf')
     throw new Error(
-      `${path}: only Llama models in GGUF become a folder; this is ${model.family} in ${checkpoint.format}`,
+      `${path}: only a GGUF file becomes a folder; this is ${model.family} in ${checkpoint.format}`,
     )
   if (existsSync(folder) && (!statSync(folder).isDirectory() || readdirSync(folder).length > 0))
     throw new Error(`${folder}: is there already; choose a new folder`)
   const { spec, names, tokenizer } = model
-  const config = llamaConfig(model, dtypeOf(checkpoint.tensors.get(names.embed as string)!))
+  const config = configOf(model, dtypeOf(checkpoint.tensors.get(names.embed as string)!))
   const tensors = counterparts(
     { spec, names },
-    llama.describe(config, () => true),
-    'a Llama configuration',
+    // Of several namings of one family that of transformers today.
+    familyOf('safetensors', config.model_type as string).describe(config, () => false),
+    `a configuration of ${config.model_type}`,
   ).map(({ from, to, changes }) =>
     sourceOf(checkpoint.tensors.get(from)!, to, changes, partOf(spec, 'attention').headSize),
   )
@@ -73,25 +76,13 @@ export function convertToHuggingFace(path: string, folder: string): Conversion {
   return { files: written, tensors: tensors.length, kept: [] }
 }
 
-/** The configuration of a Llama in Hugging Face layout, by what is known of it. */
-export function llamaConfig({ spec, names, tokenizer }: LoadedModel, dtype: Dtype): Record<string, unknown> {
-  const { width, layers, context, vocab, norm, position } = spec
-  const [attention, ffn] = [partOf(spec, 'attention'), partOf(spec, 'ffn')]
+/** The configuration in Hugging Face layout of a model that has been read from a GGUF file. */
+export function configOf(
+  { family, spec, names, tokenizer }: LoadedModel,
+  dtype: Dtype,
+): Record<string, unknown> {
   return {
-    architectures: ['LlamaForCausalLM'],
-    model_type: 'llama',
-    vocab_size: vocab,
-    hidden_size: width,
-    intermediate_size: ffn.hidden,
-    num_hidden_layers: layers,
-    num_attention_heads: attention.heads,
-    num_key_value_heads: attention.keyValueHeads,
-    head_dim: attention.headSize,
-    max_position_embeddings: context,
-    rms_norm_eps: shortest(norm.epsilon),
-    ...(position.kind === 'rotary' && { rope_theta: shortest(position.base) }),
-    hidden_act: ffn.activation,
-    tie_word_embeddings: names.head === undefined,
+    ...configurationOf(family, spec, names),
     ...(tokenizer?.bos !== undefined && { bos_token_id: tokenizer.bos }),
     ...(tokenizer?.eos !== undefined && { eos_token_id: tokenizer.eos }),
     torch_dtype: dtypeNames[dtype],
@@ -103,28 +94,28 @@ type Dtype = keyof typeof dtypeNames
 
 const dtypeOf = ({ type }: TensorEntry): Dtype => (type === 'f16' || type === 'bf16' ? type : 'f32')
 
-/** The shortest decimal that is this f32: 1e-5 and not 0.000009999999747378752. */
-function shortest(value: number): number {
-  for (let digits = 1; digits < 9; digits++) {
-    const rounded = Number(value.toPrecision(digits))
-    if (Math.fround(rounded) === Math.fround(value)) return rounded
-  }
-  return value
-}
-
 function sourceOf(
   entry: TensorEntry,
   name: string,
   changes: readonly Change[],
   headSize: number,
 ): SafetensorsSource {
-  const dtype = dtypeOf(entry)
+  const calculated = changes.some(({ kind }) => kind === 'difference' || kind === 'whole')
+  const dtype = calculated ? 'f32' : dtypeOf(entry)
+  const transposed = changes.some(({ kind }) => kind === 'transposed')
+  const shape = transposed ? entry.shape.toReversed() : entry.shape
   const data = (): Uint8Array => {
-    const bytes = entry.type === dtype ? readBytes(entry) : new Uint8Array(readFloats(entry).buffer)
-    const turned = changes.find((change) => change.kind === 'turned')
-    return turned ? reorderRows(bytes, turned.heads, headSize, 'halves') : bytes
+    if (calculated) {
+      const apply = (values: Float32Array, change: Change) => changed(values, change, entry.shape, headSize)
+      return new Uint8Array(changes.reduce(apply, readFloats(entry)).buffer)
+    }
+    let bytes: Uint8Array = entry.type === dtype ? readBytes(entry) : new Uint8Array(readFloats(entry).buffer)
+    for (const change of changes)
+      if (change.kind !== 'difference' && change.kind !== 'whole')
+        bytes = moved(bytes, change, entry.shape, headSize)
+    return bytes
   }
-  return { name, dtype, shape: entry.shape, data }
+  return { name, dtype, shape, data }
 }
 
 /** Makes a folder that is there with all that `fill` puts in it, or not at all. */

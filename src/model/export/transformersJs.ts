@@ -8,7 +8,7 @@ import { writeAtomic } from '../../store/file.ts'
 import { type Checkpoint, openCheckpoint } from '../../store/index.ts'
 import { chatTemplateBeside, templateField, tokenizerFilesFromGguf } from '../../text/index.ts'
 import { parseJson } from '../bind.ts'
-import { llamaConfig } from '../convert/toHuggingFace.ts'
+import { configOf } from '../convert/toHuggingFace.ts'
 import { load } from '../load.ts'
 import type { Model } from '../model.ts'
 import type { WeightFormat } from '../seal.ts'
@@ -110,7 +110,7 @@ function fromGguf(path: string, checkpoint: Checkpoint) {
       `${path}: only a Llama in GGUF has a configuration to write; take the Hugging Face folder`,
     )
   const text = loaded.tokenizer && tokenizerFilesFromGguf(checkpoint.metadata, path)
-  return { config: llamaConfig(loaded, 'f32') as Json, generation: undefined, ...(text as object) }
+  return { config: configOf(loaded, 'f32') as Json, generation: undefined, ...(text as object) }
 }
 
 function fromFolder(folder: string, { format }: Checkpoint) {
