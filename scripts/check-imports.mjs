@@ -1,6 +1,7 @@
 /**
  * Checks that imports in src/ point one way: from each layer only to itself and to those before it, without
- * cycles between files, and to onnxruntime from onnx/ alone. Prints what breaks this as file:line.
+ * cycles between files, to onnxruntime from onnx/ alone, and to nothing of Node's from what a browser gets. Prints
+ * what breaks this as file:line.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative, resolve, sep } from 'node:path'
@@ -45,6 +46,8 @@ const layerOf = (folder) => layers.findIndex((names) => names.includes(folder))
 
 const problems = []
 const graph = new Map()
+/** Files that import what only Node has. */
+const native = new Map()
 
 for (const file of files) {
   const text = withoutComments(readFileSync(file, 'utf8'))
@@ -62,6 +65,7 @@ for (const file of files) {
     const line = text.slice(0, match.index + match[0].lastIndexOf(specifier)).split('\n').length
     const report = (reason) => problems.push({ file, line, text: `imports '${specifier}': ${reason}` })
     if (!specifier.startsWith('.')) {
+      if (/^(node:|koffi$|onnxruntime-node$)/.test(specifier) && !type) native.set(file, { line, specifier })
       for (const rule of owned)
         if (rule.package.test(specifier) && folder !== rule.folder) report(`only ${rule.folder}/ may`)
       continue
@@ -97,6 +101,30 @@ function follow(file) {
   done.add(file)
 }
 for (const file of files) if (!done.has(file)) follow(file)
+
+/** What the browser's library reaches must run there; some files are exchanged for others (package.json, `browser`). */
+const exchanged = new Map(
+  Object.entries(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).browser ?? {}).map((pair) =>
+    pair.map((path) => join(root, path)),
+  ),
+)
+const web = join(src, 'web.ts')
+const reached = new Map([[web, [web]]])
+for (const [file, path] of reached)
+  for (const { target } of graph.get(file) ?? []) {
+    const own = exchanged.get(target) ?? target
+    if (!reached.has(own)) reached.set(own, [...path, own])
+  }
+for (const [file, path] of reached) {
+  const found = native.get(file)
+  if (!found) continue
+  const way = path.map((member) => relative(src, member)).join(' -> ')
+  problems.push({
+    file,
+    line: found.line,
+    text: `a browser has no '${found.specifier}', and gets here: ${way}`,
+  })
+}
 
 for (const { file, line, text } of problems) console.error(`${relative(process.cwd(), file)}:${line} ${text}`)
 if (problems.length > 0) process.exit(1)

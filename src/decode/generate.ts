@@ -1,6 +1,7 @@
 /** The generation loop: prompts in, tokens out, one at a time for every row of the batch. */
 import { random, tensor } from '../array/index.ts'
-import { type Cache, type Model, remembersEvery, type Seq2Seq, type TapOptions } from '../model/index.ts'
+import { type Cache, remembersEvery } from '../model/cache.ts'
+import type { Model, Seq2Seq, TapOptions } from '../model/index.ts'
 import { beamSearch } from './beam.ts'
 import type { Constraint } from './constrain/index.ts'
 import type { TokenLogprob } from './logits.ts'

@@ -1,6 +1,7 @@
 /** What one generation leaves for the next: the cache of its row, and the tokens that are in it. */
+
+import { grownCache, remembersEvery } from '../model/cache.ts'
 import type { Cache, Model, TapOptions } from '../model/index.ts'
-import { grownCache, remembersEvery } from '../model/index.ts'
 
 interface Held {
   readonly model: Model
