@@ -1,5 +1,5 @@
 /** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
-import { iota, size, type Tensor } from '../array/index.ts'
+import { type Dim, iota, size, type Tensor } from '../array/index.ts'
 import { attention, cacheMask, type LayerCache, type Place, visibility } from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
 import { addNorm, linear, lookUp, norm, softcap } from './parts/linear.ts'
@@ -12,7 +12,9 @@ export type Cache = readonly LayerCache[]
 
 export interface ForwardInput {
   /** i32 [batch, T] */
-  readonly tokens: Tensor
+  readonly tokens?: Tensor
+  /** Instead of tokens, what stands in the place of their embeddings: f32 [batch, T, width of the embeddings]. */
+  readonly embeddings?: Tensor
   /** Past tokens, with i32 [batch]: how many of them each row holds. */
   readonly past?: {
     readonly cache: Cache
@@ -30,9 +32,12 @@ export interface ForwardOutput {
   readonly cache?: Cache
 }
 
+/** The embeddings of tokens [..., T], as the forward pass takes them: [..., T, width of the embeddings]. */
+export const embed = (spec: DecoderSpec, params: DecoderParams, tokens: Tensor): Tensor =>
+  lookUp(params.embed, tokens, spec.embedWidth ?? spec.width)
+
 /** Where tokens stand and what they may see. Computed once and shared by the layers. */
-function placeOf({ tokens, past }: ForwardInput, rotary: RotaryTables | undefined): Place {
-  const time = tokens.shape[1]!
+function placeOf(time: Dim, { past }: ForwardInput, rotary: RotaryTables | undefined): Place {
   const once = (make: (window: number | undefined) => Tensor): Place['mask'] => {
     const made = new Map<number | undefined, Tensor>()
     return (window) => {
@@ -66,8 +71,10 @@ export function forward(
   rotary: RotaryTables | undefined,
   taps: Taps,
 ): ForwardOutput {
-  const place = placeOf(input, rotary)
-  const found = lookUp(params.embed, input.tokens, spec.embedWidth ?? spec.width)
+  if (!input.tokens === !input.embeddings) throw new Error('forward takes either tokens or embeddings')
+  if (input.past) taps.refuseCache()
+  const found = input.embeddings ?? embed(spec, params, input.tokens!)
+  const place = placeOf(found.shape[1]!, input, rotary)
   const embedded = params.projectIn ? linear(found, params.projectIn, 'out-in') : found
   let residual = taps.at(
     'hook_embed',
