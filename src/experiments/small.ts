@@ -126,7 +126,10 @@ export interface SmallRun {
   readonly heldOutLoss: number
   /** The same on the way. */
   readonly curve: readonly { readonly step: number; readonly loss: number }[]
+  /** Of training, without measuring. */
   readonly seconds: number
+  /** The same of all threads of this process: what a busy machine does not change much. */
+  readonly cpuSeconds: number
 }
 
 /** Trains one small model, with Muon unless asked otherwise. The seed sets weights and order. */
@@ -158,20 +161,39 @@ export async function trainSmall(context: ExperimentContext, options: SmallOptio
     seed,
   })
   const curve: { step: number; loss: number }[] = []
-  const began = performance.now()
-  let measuring = 0
+  const clock = new Clock()
   for (let step = 1; step <= steps; step++) {
     context.signal?.throwIfAborted()
     await trainer.next()
     if (!measureAt.includes(step) || step === steps) continue
-    const start = performance.now()
+    clock.stop()
     curve.push({ step, loss: await heldOutLoss(context, spec, trainer.params, corpus, measured) })
-    measuring += performance.now() - start
+    clock.start()
   }
-  const seconds = (performance.now() - began - measuring) / 1000
+  clock.stop()
   const params = trainer.params
   const loss = await heldOutLoss(context, spec, params, corpus, measured)
-  return { spec, params, heldOutLoss: loss, curve: [...curve, { step: steps, loss }], seconds }
+  const { seconds, cpuSeconds } = clock
+  return { spec, params, heldOutLoss: loss, curve: [...curve, { step: steps, loss }], seconds, cpuSeconds }
+}
+
+/** Sums of time, of the clock and of this process, while it runs; it runs from the beginning. */
+class Clock {
+  seconds = 0
+  cpuSeconds = 0
+  #began = performance.now()
+  #cpu = process.cpuUsage()
+
+  start(): void {
+    this.#began = performance.now()
+    this.#cpu = process.cpuUsage()
+  }
+
+  stop(): void {
+    const { user, system } = process.cpuUsage(this.#cpu)
+    this.seconds += (performance.now() - this.#began) / 1000
+    this.cpuSeconds += (user + system) / 1e6
+  }
 }
 
 /** Nats a token of next-token prediction on the held-out documents, in windows of 128 tokens. */
