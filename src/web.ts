@@ -8,9 +8,12 @@
  */
 export * from './array/index.ts'
 export * from './decode/index.ts'
+export { type AdapterParams, type AdapterTree, applyAdapters, type LinearParams } from './model/adapters.ts'
+export { attach } from './model/attach.ts'
 export type { LoadedModel } from './model/bind.ts'
 export { forward } from './model/decoder.ts'
 export { loadFiles, type ModelFiles } from './model/fetched.ts'
+export { mergeAdapters } from './model/merge.ts'
 export { Model, type ModelParts, type StepInput, type StepOutput } from './model/model.ts'
 export { rotaryTables } from './model/parts/position.ts'
 export { type SealOptions, seal, type WeightFormat, weightBill } from './model/seal.ts'

@@ -7,13 +7,29 @@ const characters = ['\n', ...Array.from({ length: 95 }, (_, i) => String.fromCha
 /** `\n` is 3, a space 4, `!` 5 and so on in the order of ASCII; `<|endoftext|>` 0, `<|im_start|>` 1, `<|im_end|>` 2. */
 export const idOf = (character: string): number => 3 + characters.indexOf(character)
 
+/** Writes `<|endoftext|>` before a text. */
+const template = {
+  type: 'TemplateProcessing',
+  single: [{ SpecialToken: { id: '<|endoftext|>', type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+  pair: [{ Sequence: { id: 'A', type_id: 0 } }, { Sequence: { id: 'B', type_id: 1 } }],
+  special_tokens: { '<|endoftext|>': { id: '<|endoftext|>', ids: [0], tokens: ['<|endoftext|>'] } },
+}
+
 /** The ids of a text, counted without the tokenizer: special tokens stand as numbers between texts. */
 export const idsOf = (...parts: readonly (string | number)[]): number[] =>
   parts.flatMap((part) => (typeof part === 'number' ? [part] : [...part].map(idOf)))
 
-/** Of 99 tokens, ending a text with `<|endoftext|>`. More is added to its `tokenizer_config.json`. */
-export function charTokenizer(config: Readonly<Record<string, unknown>> = {}): Tokenizer {
-  const vocab = Object.fromEntries([...specials, ...characters].map((token, id) => [token, id]))
+/**
+ * Of 99 tokens, ending a text with `<|endoftext|>`. More is added to its `tokenizer_config.json`; merges such as
+ * `a b` are tokens of two characters. With `begins`, texts begin with `<|endoftext|>` too.
+ */
+export function charTokenizer(
+  config: Readonly<Record<string, unknown>> = {},
+  merges: readonly string[] = [],
+  begins = false,
+): Tokenizer {
+  const tokens = [...specials, ...characters, ...merges.map((merge) => merge.replace(' ', ''))]
+  const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]))
   const added = specials.map((content, id) => ({
     id,
     content,
@@ -30,7 +46,7 @@ export function charTokenizer(config: Readonly<Record<string, unknown>> = {}): T
     added_tokens: added,
     normalizer: null,
     pre_tokenizer: null,
-    post_processor: null,
+    post_processor: begins ? template : null,
     decoder: { type: 'Fuse' },
     model: {
       type: 'BPE',
@@ -41,11 +57,14 @@ export function charTokenizer(config: Readonly<Record<string, unknown>> = {}): T
       fuse_unk: false,
       byte_fallback: false,
       vocab,
-      merges: [],
+      merges,
     },
   }
   return tokenizerFromHuggingFace({
     tokenizer: { json, file: 'tokenizer.json' },
-    config: { json: { eos_token: '<|endoftext|>', ...config }, file: 'tokenizer_config.json' },
+    config: {
+      json: { bos_token: '<|endoftext|>', eos_token: '<|endoftext|>', ...config },
+      file: 'tokenizer_config.json',
+    },
   })
 }

@@ -8,7 +8,7 @@ export const gitSha1 = (content: Uint8Array): string =>
   createHash('sha1').update(`blob ${content.length}\0`).update(content).digest('hex')
 
 /** Weights are large files, whatever their size. */
-export const isLarge = (path: string): boolean => /\.(safetensors|gguf)$/.test(path)
+export const isLarge = (path: string): boolean => /\.(safetensors|gguf|parquet)$/.test(path)
 export const etagOf = (path: string, content: Uint8Array): string =>
   isLarge(path) ? sha256(content) : gitSha1(content)
 
@@ -54,7 +54,7 @@ export class HubServer {
     return address(this.#hub)
   }
 
-  /** Makes these the files of a branch or tag, and gives their commit. */
+  /** Makes these the files of a branch or tag, and gives their commit. Names of data sets begin with `datasets/`. */
   commit(repo: string, files: Files, ref = 'main'): string {
     const commit = createHash('sha1').update(JSON.stringify(files)).digest('hex')
     this.#commits.set(`${repo} ${commit}`, files)
@@ -82,9 +82,12 @@ export class HubServer {
       const [{ status, headers } = { status: 500 }] = this.answers.splice(fault, 1)
       return send(response, status, headers)
     }
-    const api = /^\/api\/models\/([^/]+\/[^/]+)\/revision\/([^/?]+)\?blobs=true$/.exec(path)
+    const api = /^\/api\/(?:models\/)?((?:datasets\/)?[^/]+\/[^/]+)\/revision\/([^/?]+)\?blobs=true$/.exec(
+      path,
+    )
     if (api) return this.#list(response, api[1]!, decodeURIComponent(api[2]!))
-    const [, repo, commit, encoded = ''] = /^\/([^/]+\/[^/]+)\/resolve\/(\w+)\/(.+)$/.exec(path) ?? []
+    const [, repo, commit, encoded = ''] =
+      /^\/((?:datasets\/)?[^/]+\/[^/]+)\/resolve\/(\w+)\/(.+)$/.exec(path) ?? []
     const name = decodeURIComponent(encoded)
     const content = this.#commits.get(`${repo} ${commit}`)?.[name]
     if (!content) return send(response, 404, { 'x-error-code': 'EntryNotFound' })

@@ -6,10 +6,14 @@ import { fileURLToPath, pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const blocks = [...readFileSync(join(root, 'README.md'), 'utf8').matchAll(/```ts run\n(.*?)```/gs)]
+const blocksOf = (document: string) => [
+  ...readFileSync(join(root, document), 'utf8').matchAll(/```ts run\n(.*?)```/gs),
+]
+const documents = ['README.md', 'docs/adapters.md', 'docs/training.md', 'docs/training-data.md']
 
-describe('examples of the README', () => {
-  it('finds them', () => expect(blocks.length).toBeGreaterThan(1))
+describe.each(documents)('examples of %s', (document) => {
+  const blocks = blocksOf(document)
+  it('finds them', () => expect(blocks.length).toBeGreaterThan(0))
 
   it.each(blocks.map(([, code], i) => [i + 1, code!] as const))('example %i runs', (_, code) => {
     const folder = mkdtempSync(join(tmpdir(), 'glossa-readme-'))

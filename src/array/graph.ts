@@ -1,6 +1,6 @@
 /** Graphs: what a traced function became. Walking, resolving fused operations, printing. */
 import { type Dim, showShape } from './dim.ts'
-import type { Call } from './op.ts'
+import type { Body, Call } from './op.ts'
 import type { Tensor } from './tensor.ts'
 
 export interface Graph {
@@ -47,12 +47,15 @@ export function postOrder(
  * Fused calls whose intermediate values are used outside of them, by a gradient for example: running the
  * fused operator beside its body would compute everything twice, so the body serves both.
  */
-export function opened(outputs: readonly Tensor[]): Set<Call> {
+export function opened(
+  outputs: readonly Tensor[],
+  known: (node: Tensor) => boolean = () => false,
+): Set<Call> {
   const inlined = new Set<Call>()
   const inside = new Map<Call, readonly Call[]>()
   for (;;) {
     const calls = new Set(
-      postOrder(outputs, (call) => inlined.has(call)).flatMap((node) => callOf(node) ?? []),
+      postOrder(outputs, (call) => inlined.has(call), known).flatMap((node) => callOf(node) ?? []),
     )
     let found = false
     for (const call of calls) {
@@ -97,13 +100,25 @@ export function conditionsOf(graph: Graph): SizeCondition[] {
     const unsure = typeof dim === 'number' ? dim < 0 : [...dim.terms.values()].some((factor) => factor < 0)
     if (unsure && !conditions.has(`${dim}`)) conditions.set(`${dim}`, { dim, text })
   }
-  const outputs = graph.outputs.map(({ tensor }) => tensor)
-  for (const node of postOrder(outputs, (call) => call.expansion !== undefined)) {
-    const call = callOf(node)
-    if (!call) continue
-    for (const dim of node.shape) require(dim, `${call.op.name}: ${node} has a negative size`)
-    for (const [dim, text] of call.op.conditions?.(call.inputs, call.attributes) ?? []) require(dim, text)
+  const visit = (outputs: readonly Tensor[], inputs: readonly Tensor[]): void => {
+    const given = new Set(inputs)
+    for (const node of postOrder(
+      outputs,
+      (call) => call.expansion !== undefined,
+      (node) => given.has(node),
+    )) {
+      const call = callOf(node)
+      if (!call) continue
+      for (const dim of node.shape) require(dim, `${call.op.name}: ${node} has a negative size`)
+      for (const [dim, text] of call.op.conditions?.(call.inputs, call.attributes) ?? []) require(dim, text)
+      const { body } = call.attributes
+      if (body) visit(body.outputs, body.inputs)
+    }
   }
+  visit(
+    graph.outputs.map(({ tensor }) => tensor),
+    [],
+  )
   return [...conditions.values()]
 }
 
@@ -114,7 +129,7 @@ const showNumber = (value: number): string => (Object.is(value, -0) ? '-0' : `${
 
 const showAttributes = (attributes: object): string => {
   const shown = Object.entries(attributes).flatMap(([key, value]) =>
-    value === undefined || value === false
+    value === undefined || value === false || key === 'body'
       ? []
       : [value === true ? key : `${key}: ${Array.isArray(value) ? showShape(value) : value}`],
   )
@@ -148,9 +163,11 @@ export function printGraph(graph: Graph): string {
     return text
   }
   const seen = new Set<Call>()
+  const given = new Set(graph.inputs.map(({ tensor }) => tensor))
   for (const node of postOrder(
     graph.outputs.map(({ tensor }) => tensor),
     transparent,
+    (node) => given.has(node),
   )) {
     const call = callOf(node)
     if (!call || seen.has(call)) continue
@@ -166,7 +183,17 @@ export function printGraph(graph: Graph): string {
     lines.push(
       `${outputs} = ${call.op.name}(${inputs})${showAttributes(call.attributes)}   ${call.outputs.join(', ')}`,
     )
+    if (call.attributes.body) lines.push(...printBody(call.attributes.body))
   }
   for (const { name: path, tensor } of graph.outputs) lines.push(`output ${path} = ${name(tensor)}`)
   return lines.join('\n')
+}
+
+/** A body's own graph, moved in: its inputs are those of the call, in order. */
+function printBody({ inputs, outputs }: Body): string[] {
+  const named = (tensors: readonly Tensor[]): Graph['inputs'] =>
+    tensors.map((tensor, i) => ({ name: `${i}`, tensor }))
+  return printGraph({ inputs: named(inputs), outputs: named(outputs) })
+    .split('\n')
+    .map((line) => `  ${line}`)
 }

@@ -10,6 +10,7 @@ export * from './nn.ts'
 export { type NdArray, ShapeError } from './op.ts'
 export { type PrimitiveName, primitives } from './primitives/index.ts'
 export * as random from './random.ts'
+export { type ScanOptions, scan } from './scan.ts'
 export { Scope } from './scope.ts'
 export { type FileRange, FileStorage, HostStorage, type Storage } from './storage.ts'
 export {

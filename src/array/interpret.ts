@@ -2,7 +2,7 @@
 import { type Bindings, evaluateDim, evaluateShape, symbolName } from './dim.ts'
 import { decode } from './dtype.ts'
 import { callOf, conditionsOf, type Graph, postOrder } from './graph.ts'
-import type { NdArray } from './op.ts'
+import type { Call, NdArray } from './op.ts'
 import type { Tensor } from './tensor.ts'
 
 /** The values that axis symbols take when inputs have these shapes. Throws where shapes do not fit. */
@@ -48,9 +48,21 @@ export function interpret(graph: Graph, inputs: readonly NdArray[]): NdArray[] {
   graph.inputs.forEach(({ tensor }, i) => {
     values.set(tensor, inputs[i]!)
   })
-  const outputs = graph.outputs.map(({ tensor }) => tensor)
-  for (const node of postOrder(outputs, (call) => call.expansion !== undefined)) {
-    if (values.has(node)) continue
+  return evaluate(
+    graph.outputs.map(({ tensor }) => tensor),
+    values,
+    bindings,
+  )
+}
+
+/** Arrays of `outputs`, from those in `values`, to which it adds all in between. */
+export function evaluate(
+  outputs: readonly Tensor[],
+  values: Map<Tensor, NdArray>,
+  bindings: Bindings,
+): NdArray[] {
+  const inlined = (call: Call): boolean => call.expansion !== undefined
+  for (const node of postOrder(outputs, inlined, (node) => values.has(node))) {
     const { source } = node
     if (source.kind === 'input') throw new Error(`'${source.name}' is used but is no input of the graph`)
     if (source.kind === 'value') {
@@ -65,6 +77,7 @@ export function interpret(graph: Graph, inputs: readonly NdArray[]): NdArray[] {
           call.inputs.map((input) => values.get(input)!),
           substitute(call.attributes, bindings),
           call.outputs.map(({ shape, dtype }) => ({ shape: evaluateShape(shape, bindings), dtype })),
+          bindings,
         )
     call.outputs.forEach((output, i) => {
       values.set(output, results[i]!)
@@ -81,5 +94,7 @@ function substitute(attributes: object, bindings: Bindings): Record<string, neve
       : typeof value === 'object' && value !== null
         ? evaluateShape([value as never], bindings)[0]
         : value
-  return Object.fromEntries(Object.entries(attributes).map(([key, value]) => [key, number(value)])) as never
+  return Object.fromEntries(
+    Object.entries(attributes).map(([key, value]) => [key, key === 'body' ? value : number(value)]),
+  ) as never
 }

@@ -251,6 +251,17 @@ const siluCall = fused<object>({
 /** x sigmoid(x), also called swish. */
 export const silu = (x: Tensor): Tensor => siluCall([x], {})[0]!
 
+const softplusCall = fused<object>({
+  name: 'softplus',
+  // Without overflow: log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)).
+  body: ([x]) => [x!.maximum(0).add(x!.abs().neg().exp().add(1).log())],
+  grad: ([g], { inputs: [x] }) => [g!.mul(x!.sigmoid())],
+  onnx: (e, [x], { inputs: [input] }) => (input!.dtype === 'f32' ? [e.node('Softplus', [x!])] : undefined),
+})
+
+/** log(1 + exp(x)) */
+export const softplus = (x: Tensor): Tensor => softplusCall([x], {})[0]!
+
 export const relu = (x: Tensor): Tensor => x.maximum(0)
 
 /** 1 at the index, 0 elsewhere, along a new last axis of size `depth`. */

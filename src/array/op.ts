@@ -1,5 +1,5 @@
 /** The protocol between a traced call and the four rules of its operation. */
-import type { Dim, Shape } from './dim.ts'
+import type { Bindings, Dim, Shape } from './dim.ts'
 import type { DType, TypedArray } from './dtype.ts'
 import type { Tensor } from './tensor.ts'
 
@@ -11,7 +11,17 @@ export interface Aval {
 
 /** Attribute values are plain data, so that graphs can be printed, compared and cached. */
 export type AttributeValue = number | string | boolean | Dim | Shape | readonly string[]
-export type Attributes = Readonly<Record<string, AttributeValue | undefined>>
+/** The attribute `body` is a function that the operation runs. */
+export type Attributes = Readonly<Record<string, AttributeValue | undefined>> & { readonly body?: Body }
+
+/** A function that an operation runs many times, traced once: a graph of its own. */
+export interface Body {
+  /** Its own placeholders, then the tensors around it that it uses: nothing else reaches it, but for literals. */
+  readonly inputs: readonly Tensor[]
+  readonly outputs: readonly Tensor[]
+  /** The `grad` of the call, which has to trace the function again. */
+  readonly gradient: Exclude<Op['grad'], string>
+}
 
 /** One application of an operation. Its outputs point back to it; its inputs are older tensors. */
 export interface Call<A = Attributes> {
@@ -59,6 +69,18 @@ export interface Emitter {
   dims(shape: Shape): Value
   /** The initialiser's bytes if the tensor is a constant of this graph (needed by operators that prepack). */
   isConstant(tensor: Tensor): boolean
+  /** Whether anything uses a tensor: an operation may leave out those of its outputs that nothing does. */
+  needs(tensor: Tensor): boolean
+  /**
+   * One node that runs a graph, which is its attribute `body`: from `inputs`, the placeholders that the node feeds,
+   * to `outputs`. `around` has the values of other tensors that it uses.
+   */
+  loop(
+    op: string,
+    inputs: readonly Value[],
+    body: Pick<Body, 'inputs' | 'outputs'> & { readonly around: ReadonlyMap<Tensor, Value> },
+    attributes: NodeAttributes,
+  ): Value[]
 }
 export type NodeAttribute =
   | number
@@ -87,13 +109,18 @@ export interface Op<A = Attributes> {
   readonly transparent?: boolean
   /** Inputs that an output may overwrite when the fused operator runs: output index -> input index. */
   readonly overwrites?: Readonly<Record<number, number>>
-  /** Emits ONNX nodes. A fused operation may answer undefined: not on this provider; its body is emitted. */
-  onnx(emitter: Emitter, inputs: readonly Value[], call: Call<A>): readonly Value[] | undefined
+  /**
+   * Emits ONNX nodes and gives the values of the outputs, undefined for one that the emitter does not need. A fused
+   * operation may answer undefined: not on this provider; its body is emitted.
+   */
+  onnx(emitter: Emitter, inputs: readonly Value[], call: Call<A>): readonly (Value | undefined)[] | undefined
   /** Plain JavaScript reference, for tests. Fused operations have none: their body defines them. */
   evaluate?(
     inputs: readonly NdArray[],
     attributes: A,
     outputs: readonly { readonly shape: readonly number[]; readonly dtype: DType }[],
+    /** Values of the axis symbols, for operations with a body. */
+    bindings: Bindings,
   ): readonly NdArray[]
 }
 

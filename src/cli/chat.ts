@@ -45,11 +45,23 @@ export default verb({
   },
   notes: `Each line is a question; /help lists commands. Ctrl-C stops the answer and, at the prompt, given twice, the program.
 What no longer fits into the context is forgotten from the oldest turn on; /save keeps it.`,
-  async run({ model: path, weights, context, device, threads, prompt, system, template, json, ...rest }) {
+  async run({
+    model: path,
+    weights,
+    lora,
+    context,
+    device,
+    threads,
+    prompt,
+    system,
+    template,
+    json,
+    ...rest
+  }) {
     const { jsonSchema, grammar, ...settings } = rest
     if (json && prompt === undefined) throw new UsageError('--json gives one answer: ask with -p "..."')
     const source = template === undefined ? undefined : readText(template)
-    await using opened = await openModel({ model: path, weights, context, device, threads })
+    await using opened = await openModel({ model: path, weights, lora, context, device, threads })
     const { model } = opened
     const conversation = new Conversation(
       model,

@@ -1,9 +1,11 @@
 /** What the verbs share: opening a model, and the tokens that it is given. */
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import * as z from 'zod'
 import { type Constraint, constraint, type JsonSchema, promptTokens } from '../decode/index.ts'
-import { Encoder, kindOf, load, Model, Seq2Seq, seal, type WeightFormat } from '../model/index.ts'
+import { attach, Encoder, kindOf, load, Model, Seq2Seq, seal, type WeightFormat } from '../model/index.ts'
 import { chooseProvider, Engine, nodeRuntime } from '../onnx/index.ts'
+import { readAdapter } from '../train/adapters/peft.ts'
+import { type Adapter, withStrength } from '../train/index.ts'
 import { locateModel } from './hub.ts'
 import { note, status } from './terminal.ts'
 import { type Flags, UsageError } from './verb.ts'
@@ -22,6 +24,10 @@ export const modelOptions = z.strictObject({
     .describe(
       'f32 is exact and mapped from the file; int8 and int4 are smaller and faster; stored runs Q4_0 and Q8_0 of a GGUF file as they are',
     ),
+  lora: z
+    .array(z.string().min(1))
+    .optional()
+    .describe('A PEFT adapter: its folder, and its strength (1 by default); several add up'),
   context: z.int().positive().optional().describe('Most positions; by default those the model was made for'),
   device: z
     .string()
@@ -49,6 +55,7 @@ export const constrainFlags = {
 
 export const modelFlags = {
   model: { short: 'm', value: 'MODEL' },
+  lora: { also: ['adapter'], value: 'FOLDER[:STRENGTH]' },
   context: { also: ['ctx-size'] },
   device: { value: 'NAME' },
 } as const satisfies Flags<typeof modelOptions>
@@ -56,6 +63,7 @@ export const modelFlags = {
 export interface ModelSettings {
   readonly model: string
   readonly weights: WeightFormat
+  readonly lora?: readonly string[] | undefined
   readonly context?: number | undefined
   readonly device: string
   readonly threads?: number | undefined
@@ -104,13 +112,40 @@ async function openEngine({ device, threads }: Located): Promise<Engine> {
   return new Engine(nodeRuntime({ provider, ...settings }))
 }
 
+/** A decoder with its adapters merged, in the format asked for. */
 async function openDecoder(located: Located): Promise<Opened<Model>> {
-  const { path, weights, context } = located
+  const { path, weights, lora = [], context } = located
   const engine = await openEngine(located)
-  const model = seal(new Model({ engine, ...load(path), ...(context !== undefined && { context }) }), {
-    weights,
-  })
-  return { model, [Symbol.asyncDispose]: () => engine.dispose() }
+  try {
+    const open = new Model({ engine, ...load(path), ...(context !== undefined && { context }) })
+    const model = seal(await withAdapters(open, lora, weights !== 'stored'), { weights })
+    return { model, [Symbol.asyncDispose]: () => engine.dispose() }
+  } catch (error) {
+    await engine.dispose()
+    throw error
+  }
+}
+
+/** The model with adapters, in its weights where these can change; a prefix stays before the tokens. */
+async function withAdapters(model: Model, adapters: readonly string[], merge: boolean): Promise<Model> {
+  if (adapters.length === 0) return model
+  const attached = await attach(
+    model,
+    adapters.map((text) => readStrong(text, model)),
+  )
+  return merge && attached.adapters.some(({ params }) => params.linears || params.saved)
+    ? attached.merged()
+    : attached
+}
+
+/** An adapter and its strength, `FOLDER:0.5`. A folder of exactly that name is meant first. */
+function readStrong(text: string, model: Model): Adapter {
+  const [, folder, strength] = (existsSync(text) ? null : /^(.+):([-+]?[\d.]+)$/.exec(text)) ?? [
+    text,
+    text,
+    '1',
+  ]
+  return withStrength(readAdapter(folder!, model), Number(strength))
 }
 
 /** An encoder or an encoder-decoder, which has neither rounded weights nor another context. */
@@ -118,7 +153,8 @@ async function openWhole<M>(
   located: Located,
   kind: { open(path: string, engine: Engine): M },
 ): Promise<Opened<M>> {
-  const { model: name, path, weights, context } = located
+  const { model: name, path, weights, lora = [], context } = located
+  if (lora.length > 0) throw new UsageError(`--lora is for decoders: ${name} takes no adapters`)
   if (weights !== 'f32') throw new UsageError(`--weights ${weights} is for decoders: ${name} runs in f32`)
   if (context !== undefined) throw new UsageError(`--context is for decoders: that of ${name} is fixed`)
   const engine = await openEngine(located)

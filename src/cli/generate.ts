@@ -83,11 +83,11 @@ export default verb({
   notes: `With several prompts the JSON object has a list 'completions'. Ctrl-C stops generation and keeps what there
 is, with the finish reason 'aborted' and exit code 130. An encoder-decoder (T5) answers its prompt; it takes neither
 beams nor --prompt-logprobs.`,
-  async run({ model: path, weights, context, device, threads, json, prompt, tokens, ...rest }) {
+  async run({ model: path, weights, lora, context, device, threads, json, prompt, tokens, ...rest }) {
     const { jsonSchema, grammar, ...given } = rest
     exactlyOne({ '-p': prompt, '--tokens': tokens })
     const started = performance.now()
-    await using opened = await openGenerator({ model: path, weights, context, device, threads })
+    await using opened = await openGenerator({ model: path, weights, lora, context, device, threads })
     const { model } = opened
     const constrained = readConstraint(model, { jsonSchema, grammar })
     const { samples, ...sampling } = given

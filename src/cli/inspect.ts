@@ -107,8 +107,9 @@ function listSites(name: string, { sites, ...about }: About, json: boolean): voi
   print(
     `${name}: ${family} (${kind}), ${parameters.toLocaleString('en-US')} parameters, ${deep} of width ${width}, `,
   )
+  const bound = Number.isFinite(context) ? `${context}` : 'without a bound'
   print(
-    `vocabulary ${vocab}${context === null ? '' : `, context ${context}`}${tokenizer ? '' : ', no tokenizer'}\n\n`,
+    `vocabulary ${vocab}${context === null ? '' : `, context ${bound}`}${tokenizer ? '' : ', no tokenizer'}\n\n`,
   )
   // One line for all layers.
   const shown = known.flatMap(({ site, shape }) => {

@@ -4,7 +4,7 @@
  * are those of Hugging Face: the sum of log-probabilities over length ** lengthPenalty.
  */
 import { type Jitted, mapTree, type Tensor, tensor } from '../array/index.ts'
-import type { Cache, Model } from '../model/index.ts'
+import { type Cache, cacheAxes, type Model } from '../model/index.ts'
 import { logSumExp } from './logits.ts'
 
 export interface BeamOptions {
@@ -124,7 +124,7 @@ function reorder(model: Model, cache: Cache, rows: readonly number[]): Promise<C
     const order = (past: Cache, at: Tensor): Cache => mapTree(past, (leaf) => leaf.gather(at)) as Cache
     program = model.engine.jit(order, {
       name: 'reorder',
-      axes: [['batch', null, 'capacity', null], ['batch']],
+      axes: [cacheAxes(model.spec), ['batch']],
     })
     reorderers.set(model, program)
   }

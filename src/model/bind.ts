@@ -15,9 +15,17 @@ export interface LoadedModel {
   readonly params: DecoderParams
   /** Names of the parameters in the checkpoint, in the shape of `params`. */
   readonly names: DecoderNames
+  /** The same names as Hugging Face's modules have them, in every format. */
+  readonly moduleNames: ModuleNames
   readonly tokenizer: Tokenizer | undefined
   /** Tokens that end a text, by the model's own configuration. */
   readonly ends: readonly number[]
+}
+
+/** Names of the parameters' tensors, and what stands before all of them. */
+export interface ModuleNames {
+  readonly names: DecoderNames
+  readonly prefix: string
 }
 
 /** Binds names to tensors. Missing, misshapen and unexpected tensors are one error that lists them. */
@@ -82,6 +90,10 @@ export function bindModel(
     family: family.id,
     spec: described.spec,
     names: described.names,
+    moduleNames: {
+      names: described.moduleNames ?? described.names,
+      prefix: described.modulePrefix ?? '',
+    },
     params: bind(
       checkpoint,
       parameterShapes(described.spec, described.names),

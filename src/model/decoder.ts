@@ -1,14 +1,13 @@
 /** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
-import { type Dim, iota, size, type Tensor } from '../array/index.ts'
-import { attention, cacheMask, type LayerCache, type Place, visibility } from './parts/attention.ts'
+import { addDims, concat, type Dim, iota, size, type Tensor } from '../array/index.ts'
+import type { AttentionCache, Cache, LayerCache, StateCache } from './cache.ts'
+import { attention, cacheMask, type Place, visibility } from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
 import { addNorm, linear, lookUp, norm, softcap } from './parts/linear.ts'
 import type { RotaryTables } from './parts/position.ts'
-import type { DecoderParams, DecoderSpec, Norm } from './spec.ts'
+import { type StatePlace, stateSpace } from './parts/stateSpace.ts'
+import { type BlockParams, type DecoderParams, type DecoderSpec, mixerOf, type Norm } from './spec.ts'
 import type { Taps } from './taps.ts'
-
-/** Past keys and values, one entry a layer. */
-export type Cache = readonly LayerCache[]
 
 export interface ForwardInput {
   /** i32 [batch, T] */
@@ -22,7 +21,10 @@ export interface ForwardInput {
     /** Several tokens for several rows that have a past: the fused operator cannot do that. */
     readonly composed?: boolean
   }
-  /** i32 [batch]: compute logits at this position of each row only, [batch, 1, vocab]. */
+  /**
+   * i32 [batch]: compute logits at this position of each row only, [batch, 1, vocab]. It is the row's last: with a
+   * cache, tokens after it are padding.
+   */
   readonly at?: Tensor
 }
 
@@ -32,12 +34,15 @@ export interface ForwardOutput {
   readonly cache?: Cache
 }
 
-/** The embeddings of tokens [..., T], as the forward pass takes them: [..., T, width of the embeddings]. */
-export const embed = (spec: DecoderSpec, params: DecoderParams, tokens: Tensor): Tensor =>
-  lookUp(params.embed, tokens, spec.embedWidth ?? spec.width)
+/** Positions that the prefix takes from the tokens. */
+export const prefixLength = ({ blocks }: DecoderParams): number =>
+  (blocks[0]?.attn?.prefix?.keys.shape[1] as number | undefined) ?? 0
 
-/** Where tokens stand and what they may see. Computed once and shared by the layers. */
-function placeOf(time: Dim, { past }: ForwardInput, rotary: RotaryTables | undefined): Place {
+/**
+ * Where tokens stand and what they may see. Computed once and shared by the layers. `time` counts the tokens and
+ * a soft prompt before them, `offset` the prefix.
+ */
+function placeOf({ past }: ForwardInput, time: Dim, offset: number, rotary: RotaryTables | undefined): Place {
   const once = (make: (window: number | undefined) => Tensor): Place['mask'] => {
     const made = new Map<number | undefined, Tensor>()
     return (window) => {
@@ -46,22 +51,31 @@ function placeOf(time: Dim, { past }: ForwardInput, rotary: RotaryTables | undef
     }
   }
   if (!past) {
-    const positions = iota(time)
-    const mask = once((window) => visibility(positions, time, window))
-    return { positions, composed: true, mask, rotary }
+    const positions = offset === 0 ? iota(time) : iota(time).add(offset)
+    const mask = once((window) => visibility(positions, addDims(time, offset), window))
+    return { positions, offset, composed: true, mask, rotary }
   }
-  const { cache, lengths, composed = false } = past
+  const { cache, composed = false } = past
+  // The cache holds the prefix before the tokens.
+  const lengths = offset === 0 ? past.lengths : past.lengths.add(offset)
   const positions = lengths.expandDims(-1).add(iota(time))
   const end = lengths.add(size(time, 'i32'))
-  const capacity = cache[0]!.keys.shape[2]!
+  const capacity = cache.flatMap((layer) => ('keys' in layer ? [layer.keys.shape[2]!] : []))[0]
   return {
     positions,
+    offset,
     composed,
     last: end.sub(1),
     total: end.max(),
-    mask: once((window) => cacheMask(positions, capacity, window)),
+    mask: once((window) => cacheMask(positions, capacity!, window)),
     rotary,
   }
+}
+
+/** Where rows end, for mixers with a state. Without a cache nothing comes after the padding. */
+function endsOf({ past, at }: ForwardInput, time: Dim): StatePlace {
+  if (!past || !at) return {}
+  return { last: at, own: iota(time).lessEqual(at.expandDims(-1)).expandDims(-1) }
 }
 
 export function forward(
@@ -71,15 +85,17 @@ export function forward(
   rotary: RotaryTables | undefined,
   taps: Taps,
 ): ForwardOutput {
+  const { prompt } = params
+  if (prompt && (input.past || input.at))
+    throw new Error('a soft prompt goes on as the prefix that it leaves behind: attach it with `attach`')
+  const count = (prompt?.shape[0] as number | undefined) ?? 0
   if (!input.tokens === !input.embeddings) throw new Error('forward takes either tokens or embeddings')
   if (input.past) taps.refuseCache()
-  const found = input.embeddings ?? embed(spec, params, input.tokens!)
-  const place = placeOf(found.shape[1]!, input, rotary)
-  const embedded = params.projectIn ? linear(found, params.projectIn, 'out-in') : found
-  let residual = taps.at(
-    'hook_embed',
-    spec.embedScale === undefined ? embedded : embedded.mul(spec.embedScale),
-  )
+  const rows = input.embeddings ?? embed(spec, params, input.tokens!)
+  const time = rows.shape[1]!
+  const place = placeOf(input, addDims(time, count), prefixLength(params), rotary)
+  const ends = endsOf(input, time)
+  let residual = taps.at('hook_embed', enter(spec, params, rows))
   if (params.positions && spec.position.kind === 'learned') {
     const { offset = 0 } = spec.position
     const learned = params.positions.gather(offset === 0 ? place.positions : place.positions.add(offset))
@@ -114,12 +130,19 @@ export function forward(
     update = update && rowsAt(update, at)
   }
 
+  const mix = (block: BlockParams, x: Tensor, layer: number): { out: Tensor; cache?: LayerCache } => {
+    const own = input.past?.cache[layer]
+    return mixerOf(spec, layer) === 'stateSpace'
+      ? stateSpace(spec, block.ssm!, x, ends, own as StateCache | undefined, taps, layer)
+      : attention(spec, block.attn!, x, place, own as AttentionCache | undefined, taps, layer)
+  }
+
   const cache: LayerCache[] = []
   let incoming: readonly string[] = []
   const afterSum = spec.norm.place === 'sum'
-  /** Whether a block is tapped after its attention, where the first norm may stand too. */
+  /** Whether a block is tapped after its mixer, where the first norm may stand too. */
   const tappedLater = (site: string): boolean =>
-    taps.wantsAfterAttention(site) || (afterSum && taps.wants(`${site}.ln1.hook_normalized`))
+    taps.wantsAfterMixer(site) || (afterSum && taps.wants(`${site}.ln1.hook_normalized`))
   /** Adds the update to the residual and goes on with the norm of the sum. */
   const normalizeSum = (name: string, params: Norm | undefined, ...sites: readonly string[]): void => {
     residual = taps.at(`${name}.hook_normalized`, normed(params, ...sites))
@@ -132,11 +155,18 @@ export function forward(
       params ? tapped(name, norm(value, params, spec.norm)) : value
     const before = normed(afterSum ? undefined : block.ln1, ...incoming, `${site}.hook_resid_pre`)
     const first = block.ln1 && !afterSum ? tapped('ln1', before) : before
-    const attended = attention(spec, block.attn, first, place, input.past?.cache[layer], taps, layer)
-    if (attended.cache) cache.push(attended.cache)
-    let mixed = taps.at(`${site}.hook_attn_out`, after('ln1_post', block.ln1Post, attended.out))
-    // After the last attention rows no longer meet: those whose logits nobody wants can stop here.
+    const mixer = mixerOf(spec, layer) === 'stateSpace' ? 'ssm' : 'attn'
+    const mixture = mix(block, first, layer)
+    if (mixture.cache) cache.push(mixture.cache)
+    let mixed = taps.at(`${site}.hook_${mixer}_out`, after('ln1_post', block.ln1Post, mixture.out))
+    // After the last mixer positions no longer meet: those whose logits nobody wants can stop here.
     const last = input.at && layer === spec.layers - 1 && !tappedLater(site)
+    if (!block.mlp) {
+      incoming = [`${site}.hook_resid_post`]
+      update = mixed
+      if (last) narrow(input.at!)
+      return
+    }
     let second: Tensor
     if (spec.parallel) {
       if (last) {
@@ -174,12 +204,37 @@ export function forward(
     incoming = []
     narrow(input.at)
   }
+  // From here on a soft prompt has done its work.
+  if (count > 0) {
+    settle(...incoming)
+    incoming = []
+    residual = residual.slice(1, count)
+  }
   const normal = normed(params.lnFinal, ...incoming)
   const final = params.lnFinal ? taps.at('ln_final.hook_normalized', normal) : normal
   // A head is a row for each token, whatever the layout of the blocks.
   const read = params.projectOut ? linear(final, params.projectOut, 'out-in') : final
   const logits = linear(read, params.head ?? { weight: params.embed }, 'out-in')
   return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(input.past && { cache }) }
+}
+
+/** The rows of the embedding for tokens [batch, T]: [batch, T, width of the embeddings]. */
+export function embed(spec: DecoderSpec, params: DecoderParams, tokens: Tensor): Tensor {
+  let rows = lookUp(params.embed, tokens, spec.embedWidth ?? spec.width)
+  for (const { a, b, scale, strength } of params.embedAdapters ?? []) {
+    const low = a.transpose().gather(tokens).mul(scale.mul(strength))
+    rows = rows.add(low.matmul(b, { transposeB: true }))
+  }
+  return rows
+}
+
+/** A soft prompt and embeddings [batch, T, width of the embeddings] as the residual begins: [batch, P + T, width]. */
+function enter(spec: DecoderSpec, params: DecoderParams, embeddings: Tensor): Tensor {
+  const { prompt } = params
+  let rows = embeddings
+  if (prompt) rows = concat([prompt.expandDims(0).broadcastTo([rows.shape[0]!, ...prompt.shape]), rows], 1)
+  if (params.projectIn) rows = linear(rows, params.projectIn, 'out-in')
+  return spec.embedScale === undefined ? rows : rows.mul(spec.embedScale)
 }
 
 /** x [batch, T, width] at one position a row: [batch, 1, width]. */

@@ -1,9 +1,10 @@
 /** A model as ONNX files that any program with ONNX Runtime can run. */
 import { statSync } from 'node:fs'
 import { basename } from 'node:path'
-import { type Axes, leaves, type Storage, type Tensor, tensor, trace } from '../array/index.ts'
+import { type Axes, leaves, type Storage, type Tensor, tensor, trace, unflatten } from '../array/index.ts'
 import { exportGraph } from '../onnx/index.ts'
 import { writeAtomic } from '../store/file.ts'
+import { type Cache, cacheAxes } from './cache.ts'
 import { forward } from './decoder.ts'
 import type { Model } from './model.ts'
 import { rotaryTables } from './parts/position.ts'
@@ -42,11 +43,17 @@ interface Signature {
  * Without a cache: input_ids [batch, sequence] -> logits [batch, sequence, vocab], and the sites read. With it:
  * also lengths [batch], tokens that each row has in the cache; at [batch], the position in input_ids whose logits
  * are wanted, [batch, 1, vocab]; and past.N.key and past.N.value [batch, heads, capacity, size], of which
- * present.N.key and present.N.value are the continuation. Rows may be padded at the end.
+ * present.N.key and present.N.value are the continuation (past.N.conv [batch, kernel - 1, inner] and past.N.state
+ * [batch, inner, state] where a layer has a state, and no lengths where there are no positions). Rows may be padded at
+ * the end.
  */
 function signature(model: Model, { read = [], cache = false }: ExportModelOptions): Signature {
-  const { spec, params } = model
-  const rotary = rotaryTables(spec, model.context)
+  const { spec, adaptedParams: params } = model
+  if (cache && model.prefixLength > 0)
+    throw new Error(
+      'a model with a prefix cannot be exported with a cache, which would have to hold the prefix',
+    )
+  const rotary = rotaryTables(spec, model.positions)
   const sites = [...new Set([...(model.taps.read ?? []), ...read])]
   const taps = new Taps(spec, { read: sites, edit: model.taps.edit ?? {} })
   // In the order in which they were asked for.
@@ -66,17 +73,15 @@ function signature(model: Model, { read = [], cache = false }: ExportModelOption
       },
     }
   const layers = model.newCache(1, 1)
-  const past = layers.flatMap(({ keys, values }, i) => [
-    [`past.${i}.key`, keys] as const,
-    [`past.${i}.value`, values] as const,
-  ])
+  const past = portsOf(layers, 'past')
+  const pastAxes = cacheAxes(spec)
   return {
     inputs: { ...ids, lengths: long([1]), at: long([1]), ...Object.fromEntries(past) },
     axes: {
       ...idAxes,
       lengths: ['batch'],
       at: ['batch'],
-      ...Object.fromEntries(past.map(([name]) => [name, ['batch', null, 'capacity', null]])),
+      ...Object.fromEntries(past.map(([name]) => [name, pastAxes[Number(name.split('.')[1])]!])),
     },
     run(inputs) {
       const result = forward(
@@ -85,10 +90,10 @@ function signature(model: Model, { read = [], cache = false }: ExportModelOption
         {
           tokens: inputs.input_ids!.cast('i32'),
           past: {
-            cache: layers.map((_, i) => ({
-              keys: inputs[`past.${i}.key`]!,
-              values: inputs[`past.${i}.value`]!,
-            })),
+            cache: unflatten(
+              layers,
+              past.map(([name]) => inputs[name]!),
+            ),
             lengths: inputs.lengths!.cast('i32'),
           },
           at: inputs.at!.cast('i32'),
@@ -96,14 +101,15 @@ function signature(model: Model, { read = [], cache = false }: ExportModelOption
         rotary,
         taps,
       )
-      const present = result.cache!.flatMap(({ keys, values }, i) => [
-        [`present.${i}.key`, keys] as const,
-        [`present.${i}.value`, values] as const,
-      ])
+      const present = portsOf(result.cache!, 'present')
       return { logits: result.logits, ...reads(), ...Object.fromEntries(present) }
     },
   }
 }
+
+/** The tensors of a cache under the names that others know: past.0.key, past.0.value ... */
+const portsOf = (cache: Cache, prefix: string): [name: string, tensor: Tensor][] =>
+  leaves(cache).map(([path, leaf]) => [`${prefix}.${path.replace(/s$/, '')}`, leaf])
 
 /**
  * Writes `path`, and `path.data` with the large weights beside it, which the model refers to by name: the two
@@ -112,7 +118,9 @@ function signature(model: Model, { read = [], cache = false }: ExportModelOption
 export function exportModel(model: Model, path: string, options: ExportModelOptions = {}): ExportedFiles {
   const { inputs, axes, run } = signature(model, options)
   const { graph } = trace(run, [inputs], { axes: [axes as Axes] })
-  const constants = new Map<Storage, string>(leaves(model.params).map(([name, leaf]) => [leaf.storage, name]))
+  const constants = new Map<Storage, string>(
+    leaves({ ...model.params, adapters: model.adapters }).map(([name, leaf]) => [leaf.storage, name]),
+  )
   const {
     model: bytes,
     data,

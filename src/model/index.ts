@@ -1,8 +1,16 @@
 /** Models: the decoder, its families, its taps. */
-export type { LoadedModel } from './bind.ts'
+export {
+  type AdapterParams,
+  type AdapterTree,
+  applyAdapters,
+  type LinearParams,
+} from './adapters.ts'
+export { attach } from './attach.ts'
+export type { LoadedModel, ModuleNames } from './bind.ts'
+export { type AttentionCache, type Cache, cacheAxes, type LayerCache, type StateCache } from './cache.ts'
 export { convertToGguf, type GgufWeights } from './convert/toGguf.ts'
 export { type Conversion, convertToHuggingFace } from './convert/toHuggingFace.ts'
-export { type Cache, type ForwardInput, type ForwardOutput, forward } from './decoder.ts'
+export { type ForwardInput, type ForwardOutput, forward } from './decoder.ts'
 export { Encoder, type EncoderOptions } from './encoder.ts'
 export { type EncoderInput, encodeForward, encoderSites } from './encoderForward.ts'
 export type { EncoderParams, EncoderSpec } from './encoderSpec.ts'
@@ -10,7 +18,9 @@ export { type ExportedFiles, type ExportModelOptions, exportModel } from './expo
 export type { ModelKind } from './families/kinds.ts'
 export { load } from './load.ts'
 export { kindOf, loadEncoder, loadSeq2Seq } from './loadEncoder.ts'
+export { mergeAdapters } from './merge.ts'
 export { Model, type ModelParts, type StepInput, type StepOutput } from './model.ts'
+export { type ModulePart, type ModuleSource, modulesOf } from './modules.ts'
 export { type RotaryTables, rotaryTables } from './parts/position.ts'
 export type { TokenRows } from './programs.ts'
 export { type SealOptions, seal, type WeightBill, type WeightFormat, weightBill } from './seal.ts'

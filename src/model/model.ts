@@ -1,10 +1,15 @@
 /** A model on an engine: the programs that run it, compiled when first needed and shared. */
-import { type Axes, crossEntropy, type Jitted, type Tensor, tensor, zeros } from '../array/index.ts'
+import { type Axes, crossEntropy, type Jitted, type Tensor, tensor } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
 import type { Tokenizer } from '../text/index.ts'
-import { type Cache, forward } from './decoder.ts'
+import { type AdapterTree, applyAdapters, checkStack, treesOf } from './adapters.ts'
+import type { ModuleNames } from './bind.ts'
+import { type Cache, cacheAxes, capacityOf, emptyCache } from './cache.ts'
+import { forward } from './decoder.ts'
 import { load } from './load.ts'
+import { checkNotMerged, mergeAdapters } from './merge.ts'
 import { type RotaryTables, rotaryTables } from './parts/position.ts'
+import { prefixedCache } from './prefix.ts'
 import { Programs, type TokenRows, tokenRows } from './programs.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
 import { type TapOptions, Taps } from './taps.ts'
@@ -15,7 +20,7 @@ export interface StepInput {
   readonly cache: Cache
   /** i32 [batch]: tokens that each row has in the cache. */
   readonly lengths: Tensor
-  /** i32 [batch]: the position in `tokens` whose logits are wanted. */
+  /** i32 [batch]: the position in `tokens` whose logits are wanted: each row's last, before its padding. */
   readonly at: Tensor
 }
 
@@ -28,6 +33,18 @@ export interface StepOutput {
 }
 
 type Program<A extends readonly unknown[], R> = Jitted<A, R>
+/** A program of a model and of those that share its weights under other adapters. */
+interface Shared<A extends readonly unknown[], R> {
+  readonly compilations: number
+  dispose(): void
+  for(model: Model): Program<A, R>
+}
+type SharedPrograms = {
+  readonly [K in keyof DecoderPrograms]: Shared<
+    Parameters<DecoderPrograms[K]>,
+    Awaited<ReturnType<DecoderPrograms[K]>>
+  >
+}
 type DecoderPrograms = {
   readonly forward: Program<[tokens: Tensor], Record<string, Tensor>>
   readonly step: Program<[StepInput], StepOutput>
@@ -40,6 +57,10 @@ export interface ModelParts {
   readonly engine: Engine
   readonly spec: DecoderSpec
   readonly params: DecoderParams
+  /** Names of Hugging Face's modules, by which adapters are addressed. */
+  readonly moduleNames?: ModuleNames | undefined
+  /** What is applied to the parameters, the first one nearest to them. */
+  readonly adapters?: readonly AdapterTree[]
   readonly tokenizer?: Tokenizer | undefined
   /** Tokens that end a text, beside the tokenizer's own. */
   readonly ends?: readonly number[]
@@ -47,7 +68,10 @@ export interface ModelParts {
   readonly path?: string
   /** Weights are constants of the programs instead of arguments. */
   readonly sealed?: boolean
-  /** Most positions; by default what the model was made for, up to 32768. Rotary tables grow with it. */
+  /**
+   * Most positions; by default what the model was made for, up to 32768 where there are tables of positions, which
+   * grow with it.
+   */
   readonly context?: number
   /** Reads and edits of every program. A sealed model has no others. */
   readonly taps?: TapOptions
@@ -56,29 +80,46 @@ export interface ModelParts {
 }
 
 const defaultContext = 32768
-const cacheAxes: Axes = ['batch', null, 'capacity', null]
-const stepAxes: Axes = { tokens: ['batch', 'time'], cache: cacheAxes, lengths: ['batch'], at: ['batch'] }
+const stepAxes = (spec: DecoderSpec): Axes => ({
+  tokens: ['batch', 'time'],
+  cache: cacheAxes(spec),
+  lengths: ['batch'],
+  at: ['batch'],
+})
 
 export class Model {
   readonly engine: Engine
   readonly spec: DecoderSpec
   readonly params: DecoderParams
+  readonly moduleNames: ModuleNames | undefined
+  readonly adapters: readonly AdapterTree[]
   readonly tokenizer: Tokenizer | undefined
   /** Tokens that end a text. */
   readonly ends: readonly number[]
   readonly path: string
   readonly sealed: boolean
-  /** Most positions of a sequence. */
+  /** Most positions of a sequence, without those that a prefix or a soft prompt takes. */
   readonly context: number
+  /** All positions. */
+  readonly positions: number
   readonly taps: TapOptions
   readonly #prepack: boolean
   readonly #rotary: RotaryTables | undefined
-  readonly #programs: Programs<DecoderPrograms>
+  readonly #programs: Programs<SharedPrograms>
+  /** The programs of this model's own adapters. */
+  readonly #bound = new WeakMap<SharedPrograms, DecoderPrograms>()
+  readonly #parts: ModelParts
 
-  constructor(parts: ModelParts) {
+  /** `weights`: a model that has the same ones, whose programs are shared. */
+  constructor(parts: ModelParts, weights?: Model) {
+    this.#parts = parts
+    this.#programs = weights ? weights.#programs : new Programs(parts.spec, (taps) => this.#make(taps))
     this.engine = parts.engine
     this.spec = parts.spec
     this.params = parts.params
+    this.moduleNames = parts.moduleNames
+    this.adapters = treesOf(parts.adapters ?? [])
+    checkStack(this.adapters)
     this.tokenizer = parts.tokenizer
     const own = parts.tokenizer?.eos
     this.ends = [...new Set([...(own === undefined ? [] : [own]), ...(parts.ends ?? [])])]
@@ -86,16 +127,62 @@ export class Model {
     this.sealed = parts.sealed ?? false
     this.taps = parts.taps ?? {}
     this.#prepack = parts.prepack ?? true
-    this.context = parts.context ?? Math.min(parts.spec.context, defaultContext)
-    this.#rotary = rotaryTables(parts.spec, this.context)
-    this.#programs = new Programs(parts.spec, (taps) => this.#make(taps))
-    if (!this.#rotary && this.context > parts.spec.context)
-      throw new RangeError(`context ${this.context}: the model has ${parts.spec.context} learned positions`)
+    const { kind } = parts.spec.position
+    this.positions =
+      parts.context ??
+      Math.min(parts.spec.context, kind === 'none' ? Number.POSITIVE_INFINITY : defaultContext)
+    const { positions } = this
+    const prompt = this.adapters.find(({ params }) => params.prompt)?.params.prompt
+    this.context = positions - this.prefixLength - (prompt?.sizes[0] ?? 0)
+    this.#rotary = weights ? weights.#rotary : rotaryTables(parts.spec, positions)
+    if (kind === 'learned' && positions > parts.spec.context)
+      throw new RangeError(`context ${positions}: the model has ${parts.spec.context} learned positions`)
+    if (this.context < 1)
+      throw new RangeError(`the prefix or soft prompt leaves no room in ${positions} positions`)
   }
 
   /** Opens a checkpoint; see `load`. Its weights are arguments of every program: they can be edited and trained. */
   static open(path: string, engine: Engine): Model {
     return new Model({ engine, ...load(path) })
+  }
+
+  /**
+   * The same weights under other adapters, or none; see `attach` for soft prompts. Programs are shared, and adapters of
+   * one shape run in one program: exchanging them compiles nothing. Caches of one model are not for the other.
+   */
+  adapted(adapters: readonly AdapterTree[]): Model {
+    if (this.sealed) throw new Error('a sealed model keeps the adapters that it was sealed with')
+    checkNotMerged(this.params, adapters)
+    return new Model({ ...this.#parts, adapters }, this)
+  }
+
+  /**
+   * A model whose weights do what these weights and the adapters do, at no further cost; a prefix stays beside them.
+   * Throws if there is nothing to merge, as after a first time.
+   */
+  async merged(): Promise<Model> {
+    if (this.sealed) throw new Error('the weights of a sealed model are fixed: merge before sealing')
+    if (!this.adapters.some(({ params }) => params.linears || params.saved))
+      throw new Error('there is no adapter to merge into the weights')
+    const params = await mergeAdapters(this.engine, this.spec, this.params, this.adapters)
+    const adapters = this.adapters.flatMap(({ params: { prefix, prompt }, strength }) =>
+      prefix || prompt ? [{ params: { prefix, prompt }, strength }] : [],
+    )
+    return new Model({ ...this.#parts, params, adapters })
+  }
+
+  /** Positions that the adapters put before the first token. */
+  get prefixLength(): number {
+    return this.#prefix?.sizes[0] ?? 0
+  }
+
+  get #prefix(): Tensor | undefined {
+    return this.adapters.find(({ params }) => params.prefix)?.params.prefix
+  }
+
+  /** Parameters and adapters in one tree, as the forward pass takes them. */
+  get adaptedParams(): DecoderParams {
+    return applyAdapters(this.params, this.adapters)
   }
 
   /**
@@ -116,13 +203,16 @@ export class Model {
     const { step, chunkStep } = this.programs(taps)
     const [batch, time] = input.tokens.sizes as [number, number]
     this.#checkRoom(input)
-    const goesOn = batch > 1 && time > 1 && (input.lengths.data as Int32Array).some((length) => length > 0)
+    const past = (length: number): boolean => length + this.prefixLength > 0
+    const goesOn = batch > 1 && time > 1 && (input.lengths.data as Int32Array).some(past)
     return (goesOn ? chunkStep : step)(input)
   }
 
   /** Throws where the new tokens would not fit: the operator's own message names neither. */
   #checkRoom({ cache, lengths, tokens }: StepInput): void {
-    const [capacity, time] = [cache[0]!.keys.sizes[2]!, tokens.sizes[1]!]
+    const [held, time] = [capacityOf(cache), tokens.sizes[1]!]
+    if (held === undefined) return
+    const capacity = held - this.prefixLength
     const longest = (lengths.data as Int32Array).reduce((a, b) => Math.max(a, b), 0)
     if (longest + time > capacity)
       throw new RangeError(
@@ -138,10 +228,12 @@ export class Model {
 
   /** An empty cache for rows of at most `capacity` tokens. */
   newCache(batch: number, capacity: number): Cache {
-    const { keyValueHeads, headSize } = this.spec.attention
     this.#checkLength(capacity)
-    const shape = [batch, keyValueHeads, capacity, headSize]
-    return Array.from({ length: this.spec.layers }, () => ({ keys: zeros(shape), values: zeros(shape) }))
+    const prefix = this.#prefix
+    const empty = emptyCache(this.spec, batch, this.prefixLength + capacity)
+    return prefix
+      ? empty.map((layer, i) => ('keys' in layer ? prefixedCache(prefix, i, layer.keys.sizes) : layer))
+      : empty
   }
 
   /** Token rows as an i32 array; throws for rows of different lengths and ids outside the vocabulary. */
@@ -159,7 +251,18 @@ export class Model {
 
   /** The compiled programs for these reads and edits. */
   programs(taps: TapOptions): DecoderPrograms {
-    return this.#programs.of(this.#merge(taps))
+    const shared = this.#programs.of(this.#merge(taps))
+    const known = this.#bound.get(shared)
+    if (known) return known
+    const { forward, step, chunkStep, score } = shared
+    const made: DecoderPrograms = {
+      forward: forward.for(this),
+      step: step.for(this),
+      chunkStep: chunkStep.for(this),
+      score: score.for(this),
+    }
+    this.#bound.set(shared, made)
+    return made
   }
 
   #merge(taps: TapOptions): TapOptions {
@@ -169,7 +272,7 @@ export class Model {
     return { read: [...new Set([...(this.taps.read ?? []), ...(taps.read ?? [])])], edit: edits }
   }
 
-  #make(options: TapOptions): DecoderPrograms {
+  #make(options: TapOptions): SharedPrograms {
     const { spec } = this
     return {
       forward: this.#compile('forward', [['batch', 'time']], {}, (params, tokens: Tensor) => {
@@ -188,48 +291,66 @@ export class Model {
     }
   }
 
-  #compileStep(name: string, options: TapOptions, composed: boolean): Program<[StepInput], StepOutput> {
-    return this.#compile(name, [stepAxes], { cache: '0.cache' }, (params, input: StepInput): StepOutput => {
-      const taps = new Taps(this.spec, options)
-      const { tokens, cache, lengths, at } = input
-      const past = { cache, lengths, composed }
-      const result = forward(this.spec, params, { tokens, past, at }, this.#rotary, taps)
-      return { logits: result.logits, cache: result.cache!, reads: taps.finish() }
-    })
+  #compileStep(name: string, options: TapOptions, composed: boolean): Shared<[StepInput], StepOutput> {
+    return this.#compile(
+      name,
+      [stepAxes(this.spec)],
+      { cache: '0.cache' },
+      (params, input: StepInput): StepOutput => {
+        const taps = new Taps(this.spec, options)
+        const { tokens, cache, lengths, at } = input
+        const past = { cache, lengths, composed }
+        const result = forward(this.spec, params, { tokens, past, at }, this.#rotary, taps)
+        return { logits: result.logits, cache: result.cache!, reads: taps.finish() }
+      },
+    )
   }
 
-  /** Compiles `f` with the parameters as its first argument, or as constants where the model is sealed. */
+  /** Compiles `f` with weights and adapters as its first arguments, or as constants where the model is sealed. */
   #compile<A extends readonly unknown[], R>(
     name: string,
     axes: readonly Axes[],
     inPlace: Readonly<Record<string, string>>,
     f: (params: DecoderParams, ...args: A) => R,
-  ): Program<A, R> {
+  ): Shared<A, R> {
     const options = { name, prepack: this.#prepack }
-    if (this.sealed)
-      return this.engine.jit((...args: A) => f(this.params, ...args), { ...options, axes, inPlace })
-    // The parameters come first, so the other arguments move up by one.
+    if (this.sealed) {
+      const jitted = this.engine.jit((...args: A) => f(this.adaptedParams, ...args), {
+        ...options,
+        axes,
+        inPlace,
+      })
+      return sharedOf(jitted, () => jitted)
+    }
+    // Weights and adapters come first, so the other arguments move up by two.
     const shifted = Object.fromEntries(
       Object.entries(inPlace).map(([branch, path]) => [
         branch,
-        path.replace(/^\d+/, (i) => `${Number(i) + 1}`),
+        path.replace(/^\d+/, (i) => `${Number(i) + 2}`),
       ]),
     )
-    const jitted = this.engine.jit(f, { ...options, axes: [undefined, ...axes], inPlace: shifted })
-    const program = (...args: A): Promise<R> => jitted(this.params, ...args)
-    return Object.defineProperties(program as Program<A, R>, {
-      prepare: { value: (...args: A) => jitted.prepare(this.params, ...args) },
-      compilations: { get: () => jitted.compilations },
-      dispose: { value: () => jitted.dispose() },
-      [Symbol.dispose]: { value: () => jitted.dispose() },
-    })
+    const whole = (params: DecoderParams, adapters: readonly AdapterTree[], ...args: A): R =>
+      f(applyAdapters(params, adapters), ...args)
+    const axesOfAll = [undefined, undefined, ...axes]
+    const jitted = this.engine.jit(whole, { ...options, axes: axesOfAll, inPlace: shifted })
+    const bind = ({ params, adapters }: Model): Program<A, R> => {
+      const program = (...args: A): Promise<R> => jitted(params, adapters, ...args)
+      return Object.defineProperties(program as Program<A, R>, {
+        prepare: { value: (...args: A) => jitted.prepare(params, adapters, ...args) },
+        compilations: { get: () => jitted.compilations },
+        dispose: { value: () => jitted.dispose() },
+        [Symbol.dispose]: { value: () => jitted.dispose() },
+      })
+    }
+    return sharedOf(jitted, bind)
   }
 
-  /** How many programs are compiled and kept. */
+  /** How many programs are compiled and kept, those under other adapters included. */
   get compilations(): number {
     return this.#programs.compilations
   }
 
+  /** Releases the programs, which models under other adapters share. */
   dispose(): void {
     this.#programs.dispose()
   }
@@ -238,3 +359,15 @@ export class Model {
     this.dispose()
   }
 }
+
+/** A compiled function, and how a model calls it. */
+const sharedOf = <A extends readonly unknown[], R>(
+  jitted: Pick<Jitted<never, R>, 'compilations' | 'dispose'>,
+  bind: (model: Model) => Program<A, R>,
+): Shared<A, R> => ({
+  get compilations() {
+    return jitted.compilations
+  },
+  dispose: () => jitted.dispose(),
+  for: bind,
+})

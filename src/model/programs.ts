@@ -1,9 +1,14 @@
 /** What every kind of model shares: compiled programs by what they read and edit, and the rows that go in. */
-import { type Jitted, Tensor, tensor } from '../array/index.ts'
+import { Tensor, tensor } from '../array/index.ts'
 import { type TapOptions, Taps } from './taps.ts'
 
+/** What is compiled for one purpose. */
+interface Kept {
+  readonly compilations: number
+  dispose(): void
+}
 /** Programs over one model, by name. */
-type Group = { readonly [name: string]: Jitted<never, unknown> }
+type Group = { readonly [name: string]: Kept }
 
 /** Sets of reads and edits whose programs are kept, least recently used first out. */
 const keptGroups = 32
@@ -38,7 +43,7 @@ export class Programs<G extends Group> {
     return made
   }
 
-  get #kept(): Jitted<never, unknown>[] {
+  get #kept(): Kept[] {
     return [...this.#groups.values()].flatMap((group) => Object.values(group))
   }
 

@@ -10,6 +10,7 @@ import type {
   FfnParams,
   Linear,
   Matrix,
+  StateSpaceParams,
 } from './spec.ts'
 import { stackStored, storedMatrix } from './stored.ts'
 import type { TapOptions } from './taps.ts'
@@ -33,11 +34,14 @@ const bitsOf = { int8: 8, int4: 4 } as const
 
 /**
  * A model whose weights are part of its programs. Reads and edits given here hold in every pass; others are
- * refused later. Matrices whose input axis does not divide into blocks stay f32; `weightBill` lists them.
+ * refused later. Matrices whose input axis does not divide into blocks stay f32; `weightBill` lists them. Adapters
+ * stay beside the weights, in f32: `await model.merged()` first where they are to cost nothing.
  */
 export function seal(model: Model, options: SealOptions = {}): Model {
   const { weights = 'f32', block = 128, read = [], edit = {} } = options
   if (model.sealed) throw new Error('this model is sealed already')
+  if (model.adapters.some(({ params }) => params.prompt))
+    throw new Error('a soft prompt must be attached with `attach` before the model is sealed')
   if (weights === 'stored' && options.block !== undefined)
     throw new Error('stored weights have the blocks of their file: leave out the block size')
   const common = {
@@ -45,13 +49,17 @@ export function seal(model: Model, options: SealOptions = {}): Model {
     tokenizer: model.tokenizer,
     ends: model.ends,
     path: model.path,
-    context: model.context,
+    moduleNames: model.moduleNames,
+    adapters: model.adapters,
+    context: model.positions,
     sealed: true,
   }
   const taps: TapOptions = { read: [...read], edit: { ...model.taps.edit, ...edit } }
   if (weights === 'f32')
     // Mapped weights are used where they lie; re-laying them would copy them.
     return new Model({ ...common, spec: model.spec, params: model.params, taps, prepack: false })
+  if (model.adapters.some(({ params }) => params.saved))
+    throw new Error('an adapter that replaces whole parameters must be merged before they are quantised')
   const spec = { ...model.spec, layout: 'out-in' as const }
   const params = weights === 'stored' ? storedParams(model) : quantizeParams(model, bitsOf[weights], block)
   return new Model({ ...common, spec, params, taps })
@@ -93,36 +101,52 @@ interface Conversion {
 }
 
 /** Converts the matrices of the blocks and a head of its own; the embedding stays as it is. */
-function convertMatrices({ params, spec }: Model, { matrix, stack }: Conversion): DecoderParams {
+function convertMatrices({ params, spec, adapters }: Model, { matrix, stack }: Conversion): DecoderParams {
+  const adapted = new Set(adapters.flatMap((adapter) => Object.keys(adapter.params.linears ?? {})))
   const linear = ({ weight, bias }: Linear): Linear => ({ weight: matrix(rowsOf(weight, spec.layout)), bias })
-  const stacked = (parts: readonly Linear[]): Linear | undefined => {
+  /** Parts with adapters of their own stay apart. */
+  const stacked = (parts: readonly Linear[], places: readonly string[]): Linear | undefined => {
+    if (places.some((place) => adapted.has(place))) return undefined
     const weight = stack(parts.map((part) => rowsOf(part.weight, spec.layout)))
     return weight && { weight, bias: joinBiases(parts) }
   }
-  const attention = (part: AttentionParams): AttentionParams => {
+  const attention = (part: AttentionParams, place: string): AttentionParams => {
     const rest = { o: linear(part.o), qNorm: part.qNorm, kNorm: part.kNorm }
     if ('qkv' in part) return { qkv: linear(part.qkv), ...rest }
-    const qkv = stacked([part.q, part.k, part.v])
+    const qkv = stacked([part.q, part.k, part.v], [`${place}.q`, `${place}.k`, `${place}.v`])
     return qkv ? { qkv, ...rest } : { q: linear(part.q), k: linear(part.k), v: linear(part.v), ...rest }
   }
-  const ffn = (part: FfnParams): FfnParams =>
+  // The two small matrices decide what a state keeps and for how long: they stay exact.
+  const stateSpace = (part: StateSpaceParams): StateSpaceParams => ({
+    ...part,
+    input: linear(part.input),
+    select: { ...part.select, weight: rowsOf(part.select.weight, spec.layout) },
+    step: { ...part.step, weight: rowsOf(part.step.weight, spec.layout) },
+    output: linear(part.output),
+  })
+  const ffn = (part: FfnParams, place: string): FfnParams =>
     // The router is small and decides much: it stays exact.
     'router' in part
       ? {
           router: { ...part.router, weight: rowsOf(part.router.weight, spec.layout) },
-          experts: part.experts.map(dense),
+          experts: part.experts.map((expert, i) => dense(expert, `${place}.experts.${i}`)),
         }
-      : dense(part)
-  const dense = (part: DenseParams): DenseParams => {
+      : dense(part, place)
+  const dense = (part: DenseParams, place: string): DenseParams => {
     const down = linear(part.down)
     if ('gateUp' in part) return { gateUp: linear(part.gateUp), down }
     if (!('gate' in part)) return { up: linear(part.up), down }
-    const gateUp = stacked([part.gate, part.up])
+    const gateUp = stacked([part.gate, part.up], [`${place}.gate`, `${place}.up`])
     return gateUp ? { gateUp, down } : { gate: linear(part.gate), up: linear(part.up), down }
   }
   return {
     ...params,
-    blocks: params.blocks.map((block) => ({ ...block, attn: attention(block.attn), mlp: ffn(block.mlp) })),
+    blocks: params.blocks.map((block, i) => ({
+      ...block,
+      attn: block.attn && attention(block.attn, `blocks.${i}.attn`),
+      ssm: block.ssm && stateSpace(block.ssm),
+      mlp: block.mlp && ffn(block.mlp, `blocks.${i}.mlp`),
+    })),
     // A head is a row for each token, whatever the layout of the blocks.
     head: params.head && { ...params.head, weight: matrix(rowsOf(params.head.weight, 'out-in')) },
   }
@@ -145,9 +169,15 @@ export interface WeightBill {
   readonly kept: readonly string[]
 }
 
-/** What a model's weights cost. */
-export function weightBill({ params }: { readonly params: { readonly head?: unknown } }): WeightBill {
-  const entries = leaves(params)
+/** What a model's weights cost, and its adapters. */
+export function weightBill({
+  params,
+  adapters = [],
+}: {
+  readonly params: { readonly head?: unknown }
+  readonly adapters?: readonly unknown[]
+}): WeightBill {
+  const entries = [...leaves(params), ...leaves(adapters, 'adapters')]
   const sizeOf = (tensor: Tensor): number =>
     bytesPerElement[tensor.dtype] * tensor.sizes.reduce((a, b) => a * b, 1)
   const total = (list: readonly [string, Tensor][]): number =>
@@ -159,7 +189,9 @@ export function weightBill({ params }: { readonly params: { readonly head?: unkn
     bytes: total(entries),
     bytesPerToken: total(entries.filter(([path]) => !perRow(path))),
     kept: rounded
-      ? entries.flatMap(([path]) => (path.endsWith('.weight') && !path.includes('ln') ? [path] : []))
+      ? entries.flatMap(([path, { rank }]) =>
+          rank === 2 && path.endsWith('.weight') && !path.includes('ln') ? [path] : [],
+        )
       : [],
   }
 }

@@ -1,18 +1,16 @@
 /** The shapes that a decoder's parameters must have. */
 import type { Shape } from '../array/index.ts'
 import type { DecoderNames } from './families/family.ts'
-import type { DecoderSpec } from './spec.ts'
+import { type DecoderSpec, partOf } from './spec.ts'
 
 type Names = DecoderNames['blocks'][number]
-type NamedLinear = Extract<Names['attn'], { o: unknown }>['o']
+type NamedLinear = NonNullable<Names['attn']>['o']
 type NamedNorm = NonNullable<DecoderNames['lnFinal']>
 
 /** Shape by name of tensor. */
 export function parameterShapes(spec: DecoderSpec, names: DecoderNames): Map<string, Shape> {
   const shapes = new Map<string, Shape>()
-  const { width, vocab, layout, ffn, position } = spec
-  const { heads, keyValueHeads, headSize, normalize } = spec.attention
-  const [all, some] = [heads * headSize, keyValueHeads * headSize]
+  const { width, vocab, layout, position } = spec
   const expect = (name: unknown, shape: Shape): void => {
     if (name !== undefined) shapes.set(name as string, shape)
   }
@@ -24,7 +22,9 @@ export function parameterShapes(spec: DecoderSpec, names: DecoderNames): Map<str
     expect(part?.weight, [size])
     expect(part?.bias, [size])
   }
-  const attention = (part: Names['attn']): void => {
+  const attention = (part: NonNullable<Names['attn']>): void => {
+    const { heads, keyValueHeads, headSize, normalize } = partOf(spec, 'attention')
+    const [all, some] = [heads * headSize, keyValueHeads * headSize]
     if ('qkv' in part) matrix(part.qkv, width, all + 2 * some)
     else {
       matrix(part.q, width, all)
@@ -35,7 +35,19 @@ export function parameterShapes(spec: DecoderSpec, names: DecoderNames): Map<str
     norm(part.qNorm, normalize === 'all' ? all : headSize)
     norm(part.kNorm, normalize === 'all' ? some : headSize)
   }
-  const feedForward = (part: Names['mlp']): void => {
+  const stateSpace = (part: NonNullable<Names['ssm']>): void => {
+    const { inner, state, kernel, rank } = partOf(spec, 'stateSpace')
+    matrix(part.input, width, 2 * inner)
+    expect(part.conv.weight, [inner, 1, kernel])
+    expect(part.conv.bias, [inner])
+    matrix(part.select, inner, rank + 2 * state)
+    matrix(part.step, rank, inner)
+    expect(part.logDecay, [inner, state])
+    expect(part.skip, [inner])
+    matrix(part.output, inner, width)
+  }
+  const feedForward = (part: NonNullable<Names['mlp']>): void => {
+    const ffn = partOf(spec, 'ffn')
     if ('router' in part) {
       matrix(part.router, width, ffn.experts!.count)
       for (const expert of part.experts) feedForward(expert)
@@ -55,8 +67,9 @@ export function parameterShapes(spec: DecoderSpec, names: DecoderNames): Map<str
   if (position.kind === 'learned') expect(names.positions, [spec.context + (position.offset ?? 0), width])
   for (const block of names.blocks) {
     for (const part of [block.ln1, block.ln1Post, block.ln2, block.ln2Post]) norm(part)
-    attention(block.attn)
-    feedForward(block.mlp)
+    if (block.attn) attention(block.attn)
+    if (block.ssm) stateSpace(block.ssm)
+    if (block.mlp) feedForward(block.mlp)
   }
   norm(names.lnFinal)
   if (names.head) matrix(names.head, embedWidth, vocab, 'out-in')

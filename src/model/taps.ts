@@ -3,7 +3,7 @@
  * TransformerLens. Reads and edits are declared before tracing, so they are part of the compiled graph.
  */
 import type { Tensor } from '../array/index.ts'
-import type { DecoderSpec } from './spec.ts'
+import { type DecoderSpec, mixerOf } from './spec.ts'
 
 export interface Edit {
   (activation: Tensor): Tensor
@@ -18,7 +18,10 @@ export interface TapOptions {
   readonly edit?: Readonly<Record<string, Edit>>
 }
 
-/** Shape legend of each site within a block; `T` positions, `H` heads, `K` key-value heads, `D` head size. */
+/**
+ * Shape legend of each site within a block; `T` positions, `H` heads, `K` key-value heads, `D` head size, `inner`
+ * channels of a state space with `state` numbers each. What an edit makes of `ssm.hook_h` is read from, not remembered.
+ */
 const blockSites = {
   hook_resid_pre: 'batch T width',
   'ln1.hook_normalized': 'batch T width',
@@ -31,7 +34,18 @@ const blockSites = {
   'attn.hook_pattern': 'batch H T keys',
   'attn.hook_z': 'batch T H D',
   'attn.hook_result': 'batch T H width',
+  'ssm.hook_gate': 'batch T inner',
+  'ssm.hook_x': 'batch T inner',
+  'ssm.hook_conv': 'batch T inner',
+  'ssm.hook_u': 'batch T inner',
+  'ssm.hook_delta': 'batch T inner',
+  'ssm.hook_B': 'batch T state',
+  'ssm.hook_C': 'batch T state',
+  'ssm.hook_h': 'batch T inner state',
+  'ssm.hook_y': 'batch T inner',
+  'ssm.hook_z': 'batch T inner',
   'ln1_post.hook_normalized': 'batch T width',
+  hook_ssm_out: 'batch T width',
   hook_attn_out: 'batch T width',
   hook_resid_mid: 'batch T width',
   'ln2.hook_normalized': 'batch T width',
@@ -51,7 +65,8 @@ export function sites(spec: DecoderSpec): Map<string, string> {
   const { place = 'before' } = spec.norm
   const [before, after] = [place !== 'after', place === 'after' || place === 'both']
   const rotary = spec.position.kind === 'rotary'
-  const mixture = spec.ffn.experts !== undefined
+  const { ffn } = spec
+  const mixture = ffn?.experts !== undefined
   /** Sites that not every decoder has. */
   const conditions: Partial<Record<BlockSite, boolean>> = {
     'ln1.hook_normalized': before,
@@ -61,17 +76,23 @@ export function sites(spec: DecoderSpec): Map<string, string> {
     hook_resid_mid: !spec.parallel,
     'ln2.hook_normalized': before && spec.parallel !== 'one norm',
     'mlp.hook_pre': !mixture,
-    'mlp.hook_pre_linear': !mixture && spec.ffn.kind === 'gated',
+    'mlp.hook_pre_linear': !mixture && ffn?.kind === 'gated',
     'mlp.hook_post': !mixture,
     'mlp.hook_expert_weights': mixture,
     'ln2_post.hook_normalized': after,
   }
-  const has = (site: BlockSite): boolean => conditions[site] ?? true
+  /** Sites of the mixer that a layer does not have, and of a feed-forward part that none has. */
+  const missing = (layer: number): RegExp[] => [
+    mixerOf(spec, layer) === 'stateSpace' ? /^attn\.|^hook_attn/ : /^ssm\.|^hook_ssm/,
+    ...(ffn ? [] : [/^ln2|^mlp\.|^hook_mlp|^hook_resid_mid/]),
+  ]
+  const has = (site: BlockSite, layer: number): boolean =>
+    (conditions[site] ?? true) && missing(layer).every((pattern) => !pattern.test(site))
   const map = new Map<string, string>([['hook_embed', 'batch T width']])
   if (spec.position.kind === 'learned') map.set('hook_pos_embed', 'batch T width')
   for (let layer = 0; layer < spec.layers; layer++)
     for (const [site, legend] of Object.entries(blockSites))
-      if (has(site as BlockSite)) map.set(`blocks.${layer}.${site}`, legend)
+      if (has(site as BlockSite, layer)) map.set(`blocks.${layer}.${site}`, legend)
   if (place !== 'sum') map.set('ln_final.hook_normalized', 'batch T width')
   map.set('logits', 'batch T vocab')
   return map
@@ -98,8 +119,8 @@ export class Taps {
     return this.#read.has(site) || this.#edit.has(site)
   }
 
-  /** Whether a block is tapped anywhere after its attention. */
-  wantsAfterAttention(block: string): boolean {
+  /** Whether a block is tapped anywhere after its mixer. */
+  wantsAfterMixer(block: string): boolean {
     return Object.keys(blockSites).some(
       (site, i, all) => i > all.indexOf('hook_attn_out') && this.wants(`${block}.${site}`),
     )

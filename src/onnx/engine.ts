@@ -43,7 +43,7 @@ interface EagerProgram {
   users: number
 }
 
-/** Graphs with fewer nodes run on one thread: a pool costs more than it gives. */
+/** Graphs with fewer nodes, and no loop, run on one thread: a pool costs more than it gives. */
 const smallGraph = 12
 /** Programs that `compute` keeps, least recently used first out. */
 const eagerPrograms = 64
@@ -90,7 +90,8 @@ export class Engine implements Compiler {
       provider: this.provider,
       place: (storage) => this.#place(storage, constants),
     })
-    const small = lowered.model.nodes.length < smallGraph
+    const { nodes } = lowered.model
+    const small = nodes.length < smallGraph && !nodes.some(({ body }) => body)
     const settings: SessionSettings = {
       threads: options.threads ?? (small ? 1 : this.runtime.threads),
       small,

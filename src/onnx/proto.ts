@@ -16,6 +16,8 @@ export interface OnnxNode {
   readonly inputs: readonly string[]
   readonly outputs: readonly string[]
   readonly attributes: readonly OnnxAttribute[]
+  /** A graph that the node runs; it may use the values of the graph that the node is in. */
+  readonly body?: OnnxGraph
 }
 
 /** Where an initialiser's bytes are. */
@@ -38,12 +40,15 @@ export interface OnnxValueInfo {
   readonly shape: readonly (number | string)[]
 }
 
-export interface OnnxModel {
+export interface OnnxGraph {
   readonly name: string
   readonly nodes: readonly OnnxNode[]
   readonly initializers: readonly OnnxTensor[]
   readonly inputs: readonly OnnxValueInfo[]
   readonly outputs: readonly OnnxValueInfo[]
+}
+
+export interface OnnxModel extends OnnxGraph {
   readonly metadata?: Readonly<Record<string, string>>
 }
 
@@ -67,6 +72,7 @@ const opsets = { '': 21, 'com.microsoft': 1 } as const
 const FLOAT = 1
 const INT = 2
 const STRING = 3
+const GRAPH = 5
 const INTS = 7
 
 const text = new TextEncoder()
@@ -90,12 +96,19 @@ function attribute({ name, value }: OnnxAttribute, pbf: PbfWriter): void {
   }
 }
 
-function node({ op, domain, name, inputs, outputs, attributes }: OnnxNode, pbf: PbfWriter): void {
+function bodyAttribute(body: OnnxGraph, pbf: PbfWriter): void {
+  pbf.writeStringField(1, 'body')
+  pbf.writeMessage(6, graph, body)
+  pbf.writeVarintField(20, GRAPH)
+}
+
+function node({ op, domain, name, inputs, outputs, attributes, body }: OnnxNode, pbf: PbfWriter): void {
   for (const input of inputs) pbf.writeStringField(1, input)
   for (const output of outputs) pbf.writeStringField(2, output)
   pbf.writeStringField(3, name)
   pbf.writeStringField(4, op)
   for (const item of attributes) pbf.writeMessage(5, attribute, item)
+  if (body) pbf.writeMessage(5, bodyAttribute, body)
   if (domain) pbf.writeStringField(7, domain)
 }
 
@@ -149,13 +162,16 @@ function valueInfo({ name, dtype, shape }: OnnxValueInfo, pbf: PbfWriter): void 
   )
 }
 
-function graph(model: OnnxModel, pbf: PbfWriter): void {
+function graph(model: OnnxGraph, pbf: PbfWriter): void {
   for (const item of model.nodes) pbf.writeMessage(1, node, item)
   pbf.writeStringField(2, model.name)
   for (const item of model.initializers) pbf.writeMessage(5, tensor, item)
   for (const item of model.inputs) pbf.writeMessage(11, valueInfo, item)
   for (const item of model.outputs) pbf.writeMessage(12, valueInfo, item)
 }
+
+const domainsOf = ({ nodes }: OnnxGraph): string[] =>
+  nodes.flatMap(({ domain, body }) => (body ? [domain, ...domainsOf(body)] : [domain]))
 
 /** The model as the bytes of a `.onnx` file. */
 export function encodeModel(model: OnnxModel): Uint8Array {
@@ -164,7 +180,7 @@ export function encodeModel(model: OnnxModel): Uint8Array {
   pbf.writeStringField(2, 'glossa')
   pbf.writeMessage(7, graph, model)
   // A domain that is not used would keep programs that do not know it from reading the model.
-  const used = new Set(['', ...model.nodes.map(({ domain }) => domain)])
+  const used = new Set(['', ...domainsOf(model)])
   for (const [domain, version] of Object.entries(opsets).filter(([name]) => used.has(name)))
     pbf.writeMessage(
       8,

@@ -116,36 +116,59 @@ export class SourceFile extends Source {
 export type Put = (bytes: ArrayBufferView) => void
 
 /**
- * Writes a file so that at any moment `path` holds the old content or all of the new: into a temporary file
- * beside it, flushed to the disk, then renamed. If `write` throws, the old content stays and nothing is left
- * over.
+ * A file being written so that at any moment `path` holds the old content or all of the new: into a temporary file
+ * beside it, which `commit` flushes to the disk and renames. Without that, `using` leaves the old content.
  */
-export function writeAtomic(path: string, write: (put: Put) => void): void {
-  const temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
-  let written = 0
-  const descriptor = system(path, 0, () => openSync(temporary, 'wx'))
-  const put: Put = ({ buffer, byteOffset, byteLength }) => {
+export class AtomicFile {
+  readonly #path: string
+  readonly #temporary: string
+  #descriptor: number | undefined
+  #written = 0
+
+  constructor(path: string) {
+    this.#path = path
+    this.#temporary = `${path}.${randomBytes(6).toString('hex')}.tmp`
+    this.#descriptor = system(path, 0, () => openSync(this.#temporary, 'wx'))
+  }
+
+  put(bytes: ArrayBufferView): void {
+    this.putAt(this.#written, bytes)
+    this.#written += bytes.byteLength
+  }
+
+  /** Writes over what was written, or leaves room before it. `put` goes on where it was. */
+  putAt(offset: number, { buffer, byteOffset, byteLength }: ArrayBufferView): void {
     const bytes = new Uint8Array(buffer, byteOffset, byteLength)
     for (let done = 0; done < byteLength; ) {
       const length = Math.min(chunk, byteLength - done)
-      const count = system(path, written, () => writeSync(descriptor, bytes, done, length))
-      done += count
-      written += count
+      const at = offset + done
+      done += system(this.#path, at, () => writeSync(this.#descriptor!, bytes, done, length, at))
     }
   }
-  try {
-    try {
-      write(put)
-      system(path, written, () => fsyncSync(descriptor))
-    } finally {
-      closeSync(descriptor)
-    }
-    system(path, 0, () => renameSync(temporary, path))
-  } catch (error) {
-    rmSync(temporary, { force: true })
-    throw error
+
+  commit(): void {
+    system(this.#path, this.#written, () => fsyncSync(this.#descriptor!))
+    this.#close()
+    system(this.#path, 0, () => renameSync(this.#temporary, this.#path))
+    if (process.platform !== 'win32') syncFolder(dirname(this.#path))
   }
-  if (process.platform !== 'win32') syncFolder(dirname(path))
+
+  #close(): void {
+    if (this.#descriptor !== undefined) closeSync(this.#descriptor)
+    this.#descriptor = undefined
+  }
+
+  [Symbol.dispose](): void {
+    this.#close()
+    rmSync(this.#temporary, { force: true })
+  }
+}
+
+/** Writes a file whole or not at all. If `write` throws, the old content stays and nothing is left over. */
+export function writeAtomic(path: string, write: (put: Put) => void): void {
+  using file = new AtomicFile(path)
+  write((bytes) => file.put(bytes))
+  file.commit()
 }
 
 /** Makes a rename in a folder durable. */

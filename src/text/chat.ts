@@ -41,8 +41,18 @@ export function applyChatTemplate(
   messages: readonly ChatMessage[],
   options: ChatOptions = {},
 ): ChatPrompt {
+  const text = renderChat(tokenizer, messages, options)
+  return { text, ids: tokenizer.encode(text, { addSpecialTokens: false }).ids }
+}
+
+/** The text of `applyChatTemplate` alone. */
+export function renderChat(
+  tokenizer: Tokenizer,
+  messages: readonly ChatMessage[],
+  options: ChatOptions = {},
+): string {
   const { addGenerationPrompt = true, tools = null, documents = null, now = new Date() } = options
-  const text = renderTemplate(
+  return renderTemplate(
     chatTemplateSource(tokenizer, options),
     {
       ...specialTokens(tokenizer),
@@ -54,7 +64,6 @@ export function applyChatTemplate(
     },
     now,
   )
-  return { text, ids: tokenizer.encode(text, { addSpecialTokens: false }).ids }
 }
 
 /** The Jinja source that a conversation is rendered with: of several `tool_use` for tools, else `default`. */

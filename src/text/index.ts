@@ -13,6 +13,7 @@ export {
   type ChatOptions,
   type ChatPrompt,
   chatTemplateSource,
+  renderChat,
 } from './chat.ts'
 export { type TokenizerFiles, tokenizerFilesFromGguf } from './convert/fromGguf.ts'
 export { type TokenizerMetadata, tokenizerToGguf } from './convert/toGguf.ts'

@@ -26,12 +26,19 @@ export function renderTemplate(
   const environment = new Environment()
   try {
     for (const [name, value] of Object.entries({ ...globals, ...variables })) environment.set(name, value)
-    const program = parse(tokenize(source, { lstrip_blocks: true, trim_blocks: true }))
+    const program = parse(tokenize(withoutMarks(source), { lstrip_blocks: true, trim_blocks: true }))
     return (new Interpreter(environment).run(program) as { value: string }).value
   } catch (error) {
     throw new Error(`chat template: ${(error as Error).message}`, { cause: error })
   }
 }
+
+/**
+ * `{% generation %}` and its end mark what a model says, for training. The package takes them out, and then a `{{-`
+ * behind them cuts white space before them as well; blocks without content do not let it.
+ */
+const withoutMarks = (source: string): string =>
+  source.replace(/\{%(-?)\s*(?:end)?generation\s*(-?)%\}/g, '{%$1 if true %}{% endif $2%}')
 
 /** Python's `range`, as a list. */
 function range(first: number, end?: number, step = 1): number[] {

@@ -1,4 +1,5 @@
 /** Training: objectives, optimizers, steps. What works on files is in `run/`. */
+export * from './adapters/index.ts'
 export { clipByGlobalNorm, globalNorm } from './clip.ts'
 export { coveringBatches, PackedBatches, type PackedOptions, type TokenSource } from './data/packed.ts'
 export { type InitializeOptions, initialize } from './initialize.ts'

@@ -1,8 +1,8 @@
-/** Random parameters for a decoder, as GPT-2 was initialised (Radford et al. 2019). */
+/** Random parameters for a decoder, as GPT-2 was initialised (Radford et al. 2019); state spaces as Mamba was. */
 import { random, type Tensor, tensor } from '../array/index.ts'
 import type { DecoderNames } from '../model/families/family.ts'
 import { parameterShapes } from '../model/shapes.ts'
-import type { DecoderParams, DecoderSpec } from '../model/spec.ts'
+import { type DecoderParams, type DecoderSpec, mixerOf } from '../model/spec.ts'
 
 export interface InitializeOptions {
   readonly seed?: number
@@ -30,10 +30,13 @@ export function initialize(spec: DecoderSpec, options: InitializeOptions = {}): 
   const tree = names ?? plainNames(spec, plain)
   const shapes = parameterShapes(spec, tree)
   const gaussian = random.gaussian(seed)
+  const uniform = random.generator(random.fold(seed, 1))
   const toResidual = deviation / Math.sqrt(2 * spec.layers)
   const make = (path: string, name: string): Tensor => {
     const shape = shapes.get(name) as readonly number[]
     const data = new Float32Array(shape.reduce((a, b) => a * b, 1))
+    const own = stateSpacePart.exec(path)?.[1]
+    if (own) return tensor(fillStateSpace(own, data, spec, uniform), shape)
     if (shape.length > 1) {
       const scale = writesToResidual.test(path) ? toResidual : deviation
       return tensor(
@@ -48,8 +51,37 @@ export function initialize(spec: DecoderSpec, options: InitializeOptions = {}): 
   return mapNames(tree, make) as DecoderParams
 }
 
-const writesToResidual = /\.(attn\.o|mlp(\.experts\.\d+)?\.down)\.weight$/
+const writesToResidual = /\.(attn\.o|ssm\.output|mlp(\.experts\.\d+)?\.down)\.weight$/
+/** What of a state space is not drawn as other matrices are. */
+const stateSpacePart = /\.ssm\.(conv\.weight|step\.weight|step\.bias|logDecay|skip)$/
 const normWeight = /(^|\.)(ln\w*|qNorm|kNorm)\.weight$/
+
+/** The initial values of Gu and Dao 2023, as their code has them. */
+function fillStateSpace(
+  part: string,
+  data: Float32Array,
+  { stateSpace }: DecoderSpec,
+  uniform: () => number,
+): Float32Array {
+  const { state, kernel, rank } = stateSpace!
+  const between = (bound: number) => data.map(() => bound * (2 * uniform() - 1))
+  switch (part) {
+    case 'conv.weight':
+      return between(1 / Math.sqrt(kernel))
+    case 'step.weight':
+      return between(1 / Math.sqrt(rank))
+    case 'step.bias':
+      // softplus of it is a step from 0.001 to 0.1, evenly in its logarithm.
+      return data.map(() => {
+        const size = Math.exp(Math.log(0.001) + uniform() * Math.log(100))
+        return size + Math.log(-Math.expm1(-size))
+      })
+    case 'logDecay':
+      return data.map((_, i) => Math.log(1 + (i % state)))
+    default:
+      return data.fill(1)
+  }
+}
 
 /** The tree with a function of path and name in place of each name. */
 function mapNames(tree: unknown, make: (path: string, name: string) => Tensor, path = ''): unknown {
@@ -74,9 +106,35 @@ function plainNames(
   })
   const norm = (path: string) => pair(path, kind === 'layer')
   const dense = (path: string) => ({
-    ...(ffn.kind === 'gated' && { gate: pair(`${path}.gate`) }),
+    ...(ffn?.kind === 'gated' && { gate: pair(`${path}.gate`) }),
     up: pair(`${path}.up`),
     down: pair(`${path}.down`),
+  })
+  const feedForward = (path: string) =>
+    ffn?.experts
+      ? {
+          router: pair(`${path}.router`, false),
+          experts: Array.from({ length: ffn.experts.count }, (_, e) => dense(`${path}.experts.${e}`)),
+        }
+      : dense(path)
+  const attend = (path: string) => ({
+    q: pair(`${path}.q`),
+    k: pair(`${path}.k`),
+    v: pair(`${path}.v`),
+    o: pair(`${path}.o`),
+    ...(attention?.normalize && {
+      qNorm: { weight: `${path}.qNorm.weight` },
+      kNorm: { weight: `${path}.kNorm.weight` },
+    }),
+  })
+  const stateSpace = (path: string) => ({
+    input: pair(`${path}.input`),
+    conv: pair(`${path}.conv`, true),
+    select: pair(`${path}.select`, false),
+    step: { weight: `${path}.step.weight`, bias: `${path}.step.bias` },
+    logDecay: `${path}.logDecay`,
+    skip: `${path}.skip`,
+    output: pair(`${path}.output`),
   })
   const before = place !== 'after'
   const after = place === 'after' || place === 'both'
@@ -87,28 +145,17 @@ function plainNames(
     ...(projected && { projectIn: pair('projectIn', false), projectOut: pair('projectOut', false) }),
     blocks: Array.from({ length: spec.layers }, (_, i) => {
       const block = `blocks.${i}`
-      const { experts } = ffn
       return {
         ...(before && { ln1: norm(`${block}.ln1`) }),
-        attn: {
-          q: pair(`${block}.attn.q`),
-          k: pair(`${block}.attn.k`),
-          v: pair(`${block}.attn.v`),
-          o: pair(`${block}.attn.o`),
-          ...(attention.normalize && {
-            qNorm: { weight: `${block}.attn.qNorm.weight` },
-            kNorm: { weight: `${block}.attn.kNorm.weight` },
-          }),
-        },
+        ...(mixerOf(spec, i) === 'stateSpace'
+          ? { ssm: stateSpace(`${block}.ssm`) }
+          : { attn: attend(`${block}.attn`) }),
         ...(after && { ln1Post: norm(`${block}.ln1Post`) }),
-        ...(before && spec.parallel !== 'one norm' && { ln2: norm(`${block}.ln2`) }),
-        mlp: experts
-          ? {
-              router: pair(`${block}.mlp.router`, false),
-              experts: Array.from({ length: experts.count }, (_, e) => dense(`${block}.mlp.experts.${e}`)),
-            }
-          : dense(`${block}.mlp`),
-        ...(after && { ln2Post: norm(`${block}.ln2Post`) }),
+        ...(ffn && {
+          ...(before && spec.parallel !== 'one norm' && { ln2: norm(`${block}.ln2`) }),
+          mlp: feedForward(`${block}.mlp`),
+          ...(after && { ln2Post: norm(`${block}.ln2Post`) }),
+        }),
       }
     }),
     ...(place !== 'sum' && { lnFinal: norm('lnFinal') }),

@@ -5,6 +5,8 @@ import {
   iota,
   type PrimitiveName,
   type Shape,
+  scalar,
+  scan,
   size,
   type Tensor,
   tensor,
@@ -70,6 +72,16 @@ const binary = (
 ]
 const plainBinary = (...args: Parameters<typeof binary>): Case[] =>
   binary(...args).map((item) => ({ ...item, differences: false }))
+
+/** h ← a h + b: the last h, and each h times its b. */
+function recurrence(a: Tensor, b: Tensor, h: Tensor, reverse = false): Tensor[] {
+  const step = (h: Tensor, [a, b]: readonly [Tensor, Tensor]) => {
+    const next = a.mul(h).add(b)
+    return [next, next.mul(b)] as const
+  }
+  const { state, ys } = scan(step, h, [a, b] as const, { reverse })
+  return [state, ys]
+}
 
 const any = (shape: readonly number[], seed = 1) => floats(shape, seed)
 const positive = (shape: readonly number[], seed = 1) => floats(shape, seed, 0.2, 3)
@@ -728,5 +740,91 @@ export const cases: { readonly [P in PrimitiveName]: readonly Case[] } = {
         inputs: () => [as(whole([3]), dtype), distinct([2, 0]), as(whole([2], 2), dtype)],
       })),
     ),
+  ],
+  scan: [
+    {
+      title: 'a first-order recurrence',
+      f: (a, b, h) => recurrence(a!, b!, h!),
+      inputs: (n) => [any([n, 3]), any([n, 3], 2), any([3], 3)],
+      axes: [['n', null], ['n', null], undefined],
+      sizes: [4, 1],
+    },
+    {
+      title: 'backwards',
+      f: (a, b, h) => recurrence(a!, b!, h!, true),
+      inputs: (n) => [any([n, 3]), any([n, 3], 2), any([3], 3)],
+      axes: [['n', null], ['n', null], undefined],
+      sizes: [4, 1],
+    },
+    {
+      title: 'a recurrent layer: matrices around, a batch of any size',
+      f: (x, w, u, h) => {
+        const { state, ys } = scan((h, x) => [x.matmul(w!).add(h.matmul(u!)).tanh(), h], h!, x!)
+        return [state, ys]
+      },
+      inputs: (n) => [any([3, n, 2]), any([2, 4], 2), any([4, 4], 3), any([n, 4], 4)],
+      axes: [[null, 'n', null], undefined, undefined, ['n', null]],
+      sizes: [2, 1],
+    },
+    {
+      title: 'a size that only the body asks for',
+      f: (x) => scan((sum, x) => [sum.add(x.mul(iota(x.shape[0]!, 'f32'))), sum.mul(x)], x!.sum(0), x!).ys,
+      inputs: (n) => [any([3, n])],
+      axes: [[null, 'n']],
+    },
+    {
+      title: 'two states that change places, one of them whole numbers',
+      f: (x) => {
+        const start = { a: x!.sum(0), b: x!.mean(0), count: scalar(0, 'i32') }
+        const { state, ys } = scan(
+          ({ a, b, count }, x) => [
+            { a: b.mul(x), b: a, count: count.add(1) },
+            { a, even: count.mod(2).equal(0) },
+          ],
+          start,
+          x!,
+        )
+        return [state.a, state.b, state.count, ys.a, ys.even]
+      },
+      inputs: (n) => [any([n, 2])],
+      axes: [['n', null]],
+      sizes: [5, 2],
+    },
+    {
+      title: 'without a state',
+      f: (x, w) => scan((state: undefined, x) => [state, x.mul(w!).exp()], undefined, x!).ys,
+      inputs: (n) => [any([n, 2]), any([2], 2)],
+      axes: [['n', null], undefined],
+      sizes: [3, 1],
+    },
+    {
+      title: 'without a result, and with a slice that nothing reads',
+      f: (x, y) => scan((sum, [x]) => [sum.mul(0.5).add(x), undefined], y!.sum(0), [x!, y!] as const).state,
+      inputs: (n) => [any([n, 2]), any([n, 2], 2)],
+      axes: [
+        ['n', null],
+        ['n', null],
+      ],
+    },
+    {
+      title: 'a loop in a loop',
+      f: (x, w) =>
+        scan(
+          (rows, x) => {
+            const { state, ys } = scan((h, x) => [h.mul(w!).add(x), h.mul(rows)], rows, x)
+            return [state, ys]
+          },
+          w!,
+          x!,
+        ).ys,
+      inputs: (n) => [any([2, n, 3]), any([3], 2)],
+      axes: [[null, 'n', null], undefined],
+      sizes: [3, 1],
+    },
+    {
+      title: 'f64',
+      f: (a, b, h) => recurrence(a!, b!, h!),
+      inputs: () => [any([4, 2]), any([4, 2], 2), any([2], 3)].map((x) => as(x, 'f64')),
+    },
   ],
 }

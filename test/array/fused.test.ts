@@ -15,6 +15,7 @@ import {
   rmsNorm,
   silu,
   softmax,
+  softplus,
   type Tensor,
   tensor,
   trace,
@@ -249,6 +250,17 @@ const cases: Readonly<Record<string, readonly FusedCase[]>> = {
       tolerance: 0,
     },
   ],
+  softplus: [
+    {
+      title: 'rows',
+      call: (x) => softplus(x!),
+      inputs: (n) => [floats([n, 5], 1, -4, 4)],
+      axes: batch,
+      sizes: [3, 1, 0],
+      operators: ['Softplus'],
+    },
+    { title: 'tails', call: (x) => softplus(x!), inputs: () => [tensor([-100, -20, 20, 100])] },
+  ],
   quantizedMatmul: [
     {
       title: '4 bits as inputs',
@@ -388,6 +400,7 @@ describe('in double precision', () => {
     ['addRmsNorm', () => addRmsNorm(x, x, w, 1e-5).normal],
     ['gelu tanh', () => gelu(x, 'tanh')],
     ['silu', () => silu(x)],
+    ['softplus', () => softplus(x)],
   ]
   test.each(calls)('%s', async (_, call) => {
     const { graph } = trace(call, [])

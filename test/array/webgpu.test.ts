@@ -8,6 +8,7 @@ import {
   grad,
   layerNorm,
   rmsNorm,
+  scan,
   softmax,
   type Tensor,
 } from '../../src/array/index.ts'
@@ -40,6 +41,7 @@ const cases: Readonly<Record<string, (x: Tensor) => Tensor>> = {
   rmsNorm: (x) => rmsNorm(x, floats([32], 2), 1e-5),
   elementwise: (x) => x.tanh().mul(x.exp()).add(x.sigmoid()),
   layout: (x) => x.slice(1, 3, 17).transpose().sum(-1),
+  scan: (x) => scan((h: Tensor, x: Tensor) => [h.mul(0.5).add(x), h.tanh()] as const, x.mean(0), x).ys,
 }
 /** Norms give their gradients' statistics in a second output, which ONNX Runtime leaves unwritten here. */
 const norms: Readonly<Record<string, (x: Tensor, weight: Tensor) => Tensor>> = {
@@ -63,8 +65,9 @@ test.skipIf(!gpu).each(Object.keys(cases))('%s', async (name) => {
   expectClose(toNd(await gpu!.compute(y)), toNd(await cpu.compute(y)), tolerance)
 })
 
-test.skipIf(!gpu)('the starter model', { timeout: 180_000 }, async () => {
-  const path = fileURLToPath(new URL('../../models/starter', import.meta.url))
+const models = ['models/starter', 'test/fixtures/families/mamba']
+test.skipIf(!gpu).each(models)('the model %s', { timeout: 180_000 }, async (name) => {
+  const path = fileURLToPath(new URL(`../../${name}`, import.meta.url))
   const [there, here] = [gpu!, cpu].map((engine) => Model.open(path, engine))
   const tokens = [[1, 5, 9, 20]]
   const { logits } = await there!.run(tokens)

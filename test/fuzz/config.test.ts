@@ -31,7 +31,7 @@ function loadWith(name: string, config: string | Uint8Array): void {
       vocab,
       width,
       layers,
-      ffn.hidden,
+      ffn!.hidden,
       layout,
     ]
     expect(shape(model.spec)).toEqual(shape(original))

@@ -1,7 +1,7 @@
 /** Attention over a cache: where the fused operator is used, that it equals its body, and what it cannot do. */
 import { afterAll, describe, expect, it } from 'vitest'
 import { type Tensor, tensor, trace } from '../../src/array/index.ts'
-import { type DecoderParams, forward, Model, Taps } from '../../src/model/index.ts'
+import { type AttentionCache, type DecoderParams, forward, Model, Taps } from '../../src/model/index.ts'
 import type { StepInput } from '../../src/model/model.ts'
 import { rotaryTables } from '../../src/model/parts/position.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
@@ -35,7 +35,7 @@ const rounding = { rtol: 1e-4, atol: 5e-5 }
  */
 function interleave(model: Model): Model {
   const { spec, params } = model
-  const { heads, keyValueHeads, headSize } = spec.attention
+  const { heads, keyValueHeads, headSize } = spec.attention!
   const reorder = (weight: Tensor, count: number): Tensor => {
     const [rows, width] = weight.sizes as [number, number]
     const moved = new Float32Array(rows * width)
@@ -47,7 +47,7 @@ function interleave(model: Model): Model {
     return tensor(moved, [rows, width])
   }
   const blocks = params.blocks.map((block) => {
-    if (!('q' in block.attn)) throw new Error('the fixtures have three projections')
+    if (!block.attn || !('q' in block.attn)) throw new Error('the fixtures have three projections')
     const { q, k, ...rest } = block.attn
     return {
       ...block,
@@ -164,16 +164,18 @@ describe.each<Name>([...names, ...rotating])('%s', (name) => {
     if (several(lengths, time) && isFused) return
     const fused = await step(await input())
     allClose(floats(fused.logits), floats(composed.logits), { ...rounding, name: 'fused' })
-    const { headSize } = model.spec.attention
+    const { headSize } = model.spec.attention!
     for (const kind of ['keys', 'values'] as const)
       fused.cache.forEach((layer, i) => {
-        const [, heads, capacity] = layer[kind].sizes as [number, number, number, number]
+        const [, heads, capacity] = (layer as AttentionCache)[kind].sizes as [number, number, number, number]
         const inside = (at: number): boolean => {
           const position = Math.floor(at / headSize) % capacity
           return position < rows[Math.floor(at / (heads * capacity * headSize))]!.length
         }
-        const expected = floats(composed.cache[i]![kind])
-        allClose(floats(layer[kind]), expected, { ...rounding, name: `${kind} ${i}`, where: inside })
+        const [own, expected] = [layer, composed.cache[i]!].map((each) =>
+          floats((each as AttentionCache)[kind]),
+        )
+        allClose(own!, expected!, { ...rounding, name: `${kind} ${i}`, where: inside })
       })
   })
 

@@ -37,7 +37,7 @@ async function inPieces(model: Model, tokens: readonly number[], cuts: readonly 
   return pieces
 }
 
-const models = ['gpt2-tiny', 'llama-tiny', 'llama-tiny-16'] as const
+const models = ['gpt2-tiny', 'llama-tiny', 'llama-tiny-16', 'families/mamba'] as const
 
 describe.each(models)('%s', (name) => {
   const model = Model.open(fixture(name), engine)
@@ -126,7 +126,8 @@ describe.each(models)('%s', (name) => {
   })
 
   it('edits a quantised model while it generates', async () => {
-    const silent = { edit: { 'blocks.1.hook_mlp_out': (x: Tensor) => x.mul(0) } }
+    const site = `blocks.1.hook_${model.spec.ffn ? 'mlp' : 'ssm'}_out`
+    const silent = { edit: { [site]: (x: Tensor) => x.mul(0) } }
     using plain = seal(model, { weights: 'int8' })
     using edited = seal(model, { weights: 'int8', ...silent })
     const options = { temperature: 0, maxTokens: 12 } as const

@@ -1,7 +1,7 @@
 /**
  * Every family against Hugging Face transformers: tiny random checkpoints whose activations, loss, gradients and
- * greedy text it has recorded (gradients of encoders and T5: a PyTorch port that gives the same activations); see
- * test/fixtures/README.md.
+ * greedy text it has recorded (gradients of encoders and T5: a PyTorch port that gives the same activations; Mamba: a
+ * port of its slow path); see test/fixtures/README.md.
  */
 import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'

@@ -71,7 +71,7 @@ describe.each<[name: keyof typeof sources, type: Type]>([
       expect([...values.data]).toEqual(expected)
     }
     const { attn, mlp } = sealed.params.blocks[1]!
-    if (!('qkv' in attn) || !('gateUp' in mlp)) throw new Error('matrices of one input were not joined')
+    if (!('qkv' in attn!) || !('gateUp' in mlp!)) throw new Error('matrices of one input were not joined')
     await expectRows(attn.qkv.weight, 'blk.1.attn_q', 'blk.1.attn_k', 'blk.1.attn_v')
     await expectRows(attn.o.weight, 'blk.1.attn_output')
     await expectRows(mlp.gateUp.weight, 'blk.1.ffn_gate', 'blk.1.ffn_up')
@@ -114,7 +114,7 @@ it('matrices of one input in different types stay apart', async () => {
   const model = Model.open(mixed, engine)
   const sealed = seal(model, { weights: 'stored' })
   const { attn } = sealed.params.blocks[0]!
-  if (!('v' in attn)) throw new Error('q4_0 and q8_0 were joined')
+  if (!('v' in attn!)) throw new Error('q4_0 and q8_0 were joined')
   expect([attn.q, attn.v].map(({ weight }) => (weight as QuantizedMatrix).packed.sizes[2])).toEqual([16, 32])
   await expectSameScores(sealed, model)
 })

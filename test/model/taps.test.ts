@@ -93,135 +93,143 @@ function hidden(x: Tensor, b: number, t: number, position: number): number[] {
   }).flat()
 }
 
-describe.each(['gpt2-tiny', 'llama-tiny', 'llama-tiny-16', 'families/opt-350m'])('%s', (name) => {
-  const model = Model.open(fixture(name), engine)
-  const { vocab } = model.spec
-  const all = sites(model.spec)
-  /** The last token's logits of each row, without a cache. */
-  const alone = async (rows: readonly (readonly number[])[], edit: TapOptions['edit'] = {}) => {
-    const logits: Float32Array[] = []
-    for (const tokens of rows)
-      logits.push(floats((await model.run([tokens], { read: ['logits'], edit })).logits).slice(-vocab))
-    return logits
-  }
+describe.each(['gpt2-tiny', 'llama-tiny', 'llama-tiny-16', 'families/opt-350m', 'families/mamba'])(
+  '%s',
+  (name) => {
+    const model = Model.open(fixture(name), engine)
+    const { vocab } = model.spec
+    const all = sites(model.spec)
+    const siteOf = (pattern: RegExp): string => [...all.keys()].find((site) => pattern.test(site))!
+    /** The last token's logits of each row, without a cache. */
+    const alone = async (rows: readonly (readonly number[])[], edit: TapOptions['edit'] = {}) => {
+      const logits: Float32Array[] = []
+      for (const tokens of rows)
+        logits.push(floats((await model.run([tokens], { read: ['logits'], edit })).logits).slice(-vocab))
+      return logits
+    }
 
-  it.each(schedules)('reads every site: %s', async (_, rows, counts) => {
-    const read = [...all.keys()]
-    const open: Record<string, Tensor>[] = []
-    for (const tokens of rows) open.push(await model.run([tokens], { read }))
-    const results = await passes(model, rows, counts, { read })
-    let compared = 0
-    for (const [site, legend] of all)
-      for (const { before, counts, reads } of results) {
-        // Only the wanted row of each is worked out to the end.
-        const onlyLast = site === 'logits' || site === 'ln_final.hook_normalized'
-        rows.forEach((_, b) => {
-          for (let t = onlyLast ? counts[b]! - 1 : 0; t < counts[b]!; t++) {
-            const position = before[b]! + t
-            const at = `${site}, row ${b}, token ${position}`
-            const own = partOf(reads[site]!, legend, b, onlyLast ? 0 : t, position)
-            allClose(own, partOf(open[b]![site]!, legend, 0, position, position), { ...rounding, name: at })
-            if (legend.includes('keys')) {
-              const nothing = site.endsWith('scores') ? Number.NEGATIVE_INFINITY : 0
-              expect(new Set(hidden(reads[site]!, b, t, position)), at).toEqual(new Set([nothing]))
+    it.each(schedules)('reads every site: %s', async (_, rows, counts) => {
+      const read = [...all.keys()]
+      const open: Record<string, Tensor>[] = []
+      for (const tokens of rows) open.push(await model.run([tokens], { read }))
+      const results = await passes(model, rows, counts, { read })
+      let compared = 0
+      for (const [site, legend] of all)
+        for (const { before, counts, reads } of results) {
+          // Only the wanted row of each is worked out to the end.
+          const onlyLast = site === 'logits' || site === 'ln_final.hook_normalized'
+          rows.forEach((_, b) => {
+            for (let t = onlyLast ? counts[b]! - 1 : 0; t < counts[b]!; t++) {
+              const position = before[b]! + t
+              const at = `${site}, row ${b}, token ${position}`
+              const own = partOf(reads[site]!, legend, b, onlyLast ? 0 : t, position)
+              allClose(own, partOf(open[b]![site]!, legend, 0, position, position), { ...rounding, name: at })
+              if (legend.includes('keys')) {
+                const nothing = site.endsWith('scores') ? Number.NEGATIVE_INFINITY : 0
+                expect(new Set(hidden(reads[site]!, b, t, position)), at).toEqual(new Set([nothing]))
+              }
+              compared++
             }
-            compared++
-          }
-        })
-      }
-    expect(compared).toBeGreaterThan(all.size * 3)
-  })
-
-  const [[, one, oneCounts], [, batch, batchCounts]] = schedules as [
-    (typeof schedules)[number],
-    (typeof schedules)[number],
-  ]
-  // Padding is fed as token 0 and edited like any other; nothing of it may reach a row's own tokens.
-  const modes = [
-    ['cached', one, oneCounts],
-    ['batched', batch, batchCounts],
-  ] as const
-
-  /** An edit's outcome without a cache, held against every mode; gives the open logits. */
-  async function inAllModes(edit: NonNullable<TapOptions['edit']>, name: string) {
-    const outcomes: Float32Array[] = []
-    for (const [mode, rows, counts] of modes) {
-      const expected = await alone(rows, edit)
-      const { last } = (await passes(model, rows, counts, { edit })).at(-1)!
-      const joined = expected.flatMap((logits) => [...logits])
-      allClose(last, joined, { ...rounding, name: `${name}, ${mode}` })
-      outcomes.push(...expected)
-    }
-    return outcomes
-  }
-
-  it('changes nothing by edits that change nothing', async () => {
-    const same = Object.fromEntries([...all.keys()].map((site) => [site, (x: Tensor) => x.add(0)]))
-    const plain = await inAllModes({}, 'plain')
-    const kept = await inAllModes(same, 'identity')
-    plain.forEach((logits, b) => {
-      allClose(kept[b]!, logits, { ...rounding, name: `row ${b}` })
+          })
+        }
+      expect(compared).toBeGreaterThan(all.size * 3)
     })
-  })
 
-  it('edits at every site, open, cached and batched', async () => {
-    const plain = await inAllModes({}, 'plain')
-    for (const site of all.keys()) {
-      // A norm would undo a factor of all that enters it.
-      const edited = await inAllModes(
-        { [site]: (x: Tensor) => (site.includes('resid') ? x.abs() : x.mul(0.5)) },
-        site,
-      )
+    const [[, one, oneCounts], [, batch, batchCounts]] = schedules as [
+      (typeof schedules)[number],
+      (typeof schedules)[number],
+    ]
+    // Padding is fed as token 0 and edited like any other; nothing of it may reach a row's own tokens.
+    const modes = [
+      ['cached', one, oneCounts],
+      ['batched', batch, batchCounts],
+    ] as const
+
+    /** An edit's outcome without a cache, held against every mode; gives the open logits. */
+    async function inAllModes(edit: NonNullable<TapOptions['edit']>, name: string) {
+      const outcomes: Float32Array[] = []
+      for (const [mode, rows, counts] of modes) {
+        const expected = await alone(rows, edit)
+        const { last } = (await passes(model, rows, counts, { edit })).at(-1)!
+        const joined = expected.flatMap((logits) => [...logits])
+        allClose(last, joined, { ...rounding, name: `${name}, ${mode}` })
+        outcomes.push(...expected)
+      }
+      return outcomes
+    }
+
+    it('changes nothing by edits that change nothing', async () => {
+      const same = Object.fromEntries([...all.keys()].map((site) => [site, (x: Tensor) => x.add(0)]))
+      const plain = await inAllModes({}, 'plain')
+      const kept = await inAllModes(same, 'identity')
       plain.forEach((logits, b) => {
-        const change = logits.reduce((most, x, i) => Math.max(most, Math.abs(x - edited[b]![i]!)), 0)
-        expect(change, `${site} changes row ${b}`).toBeGreaterThan(1e-4)
+        allClose(kept[b]!, logits, { ...rounding, name: `row ${b}` })
       })
-      model.dispose()
-    }
-  }, 240_000)
+    })
 
-  it('edits one position of one row only', async () => {
-    const [tokens, other] = [row(6, 1), row(6, 2)]
-    const site = 'blocks.1.hook_resid_pre'
-    // Sizes are symbols inside a program, so places are counted there.
-    const edit = {
-      [site]: (x: Tensor) => {
-        const [rows, positions] = [iota(x.shape[0]!), iota(x.shape[1]!)]
-        const chosen = rows.equal(0).expandDims(-1).and(positions.equal(3)).expandDims(-1)
-        return chosen.where(x.neg(), x)
-      },
-    }
-    const { logits } = await model.run([tokens, other])
-    const edited = await model.run([tokens, other], { read: ['logits'], edit })
-    const change = (position: number): number => {
-      const [a, b] = [logits!, edited.logits!].map((x) =>
-        floats(x).subarray(position * vocab, (position + 1) * vocab),
-      )
-      return a!.reduce((most, x, i) => Math.max(most, Math.abs(x - b![i]!)), 0)
-    }
-    const changed = Array.from({ length: 12 }, (_, position) => change(position) > 1e-4)
-    expect(changed).toEqual([0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0].map(Boolean))
-  })
+    it('edits at every site, open, cached and batched', async () => {
+      const plain = await inAllModes({}, 'plain')
+      for (const site of all.keys()) {
+        // A norm would undo a factor of all that enters it.
+        const edited = await inAllModes(
+          { [site]: (x: Tensor) => (site.includes('resid') ? x.abs() : x.mul(0.5)) },
+          site,
+        )
+        plain.forEach((logits, b) => {
+          const change = logits.reduce((most, x, i) => Math.max(most, Math.abs(x - edited[b]![i]!)), 0)
+          expect(change, `${site} changes row ${b}`).toBeGreaterThan(1e-4)
+        })
+        model.dispose()
+      }
+    }, 240_000)
 
-  it('reads what an edit has made of a site', async () => {
-    const site = 'blocks.0.hook_mlp_out'
-    const edit = { [site]: (x: Tensor) => x.mul(2) }
-    const plain = await model.run([row(5)], { read: [site] })
-    const doubled = await model.run([row(5)], { read: [site], edit })
-    const expected = floats(plain[site]).map((x) => 2 * x)
-    allClose(floats(doubled[site]), expected, { ...rounding, name: site })
-  })
+    it('edits one position of one row only', async () => {
+      const [tokens, other] = [row(6, 1), row(6, 2)]
+      const site = 'blocks.1.hook_resid_pre'
+      // Sizes are symbols inside a program, so places are counted there.
+      const edit = {
+        [site]: (x: Tensor) => {
+          const [rows, positions] = [iota(x.shape[0]!), iota(x.shape[1]!)]
+          const chosen = rows.equal(0).expandDims(-1).and(positions.equal(3)).expandDims(-1)
+          return chosen.where(x.neg(), x)
+        },
+      }
+      const { logits } = await model.run([tokens, other])
+      const edited = await model.run([tokens, other], { read: ['logits'], edit })
+      const change = (position: number): number => {
+        const [a, b] = [logits!, edited.logits!].map((x) =>
+          floats(x).subarray(position * vocab, (position + 1) * vocab),
+        )
+        return a!.reduce((most, x, i) => Math.max(most, Math.abs(x - b![i]!)), 0)
+      }
+      const changed = Array.from({ length: 12 }, (_, position) => change(position) > 1e-4)
+      expect(changed).toEqual([0, 0, 0, 1, 1, 1, 0, 0, 0, 0, 0, 0].map(Boolean))
+    })
 
-  it('reads and edits in a sealed model as in an open one', async () => {
-    const read = [...all.keys()]
-    const edit = { 'blocks.1.attn.hook_z': (x: Tensor) => x.mul(0.5) }
-    const open = await model.run([row(6)], { read, edit })
-    using sealed = seal(model, { read, edit })
-    const own = await sealed.run([row(6)])
-    for (const site of read)
-      allClose(floats(own[site]), floats(open[site]), { ...rounding, name: site, where: (_, e) => e > -1e29 })
-  })
-})
+    it('reads what an edit has made of a site', async () => {
+      const site = siteOf(/^blocks\.0\.hook_(mlp|ssm)_out$/)
+      const edit = { [site]: (x: Tensor) => x.mul(2) }
+      const plain = await model.run([row(5)], { read: [site] })
+      const doubled = await model.run([row(5)], { read: [site], edit })
+      const expected = floats(plain[site]).map((x) => 2 * x)
+      allClose(floats(doubled[site]), expected, { ...rounding, name: site })
+    })
+
+    it('reads and edits in a sealed model as in an open one', async () => {
+      const read = [...all.keys()]
+      const edit = { [siteOf(/^blocks\.1\..*hook_z$/)]: (x: Tensor) => x.mul(0.5) }
+      const open = await model.run([row(6)], { read, edit })
+      using sealed = seal(model, { read, edit })
+      const own = await sealed.run([row(6)])
+      for (const site of read)
+        allClose(floats(own[site]), floats(open[site]), {
+          ...rounding,
+          name: site,
+          where: (_, e) => e > -1e29,
+        })
+    })
+  },
+)
 
 describe('refusals', () => {
   const model = Model.open(fixture('llama-tiny'), engine)

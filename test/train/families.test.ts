@@ -3,7 +3,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { leaves, type Tensor, tensor } from '../../src/array/index.ts'
-import { kindOf, load, rotaryTables } from '../../src/model/index.ts'
+import { type DecoderSpec, kindOf, load, rotaryTables } from '../../src/model/index.ts'
 import { parameterShapes } from '../../src/model/shapes.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { adamw, initialize, nextTokenLoss, trainingStep } from '../../src/train/index.ts'
@@ -40,13 +40,19 @@ describe.each(decoders)('%s', (name) => {
     expect(leaves(params)).toHaveLength(parameterShapes(spec, names).size)
     for (const [path, leaf] of leaves(params)) {
       const data = leaf.data as Float32Array
+      if (isOwn(path)) {
+        checkStateSpace(path, data, spec)
+        continue
+      }
       if (leaf.rank === 1) {
         const one = /(ln\w*|Norm)\.weight$/.test(path) && spec.norm.offset !== 1
         expect([...new Set(data)], path).toEqual([one ? 1 : 0])
         continue
       }
       const deviation = Math.sqrt(data.reduce((sum, x) => sum + x * x, 0) / data.length)
-      const expected = /(attn\.o|\.down)\.weight$/.test(path) ? 0.1 / Math.sqrt(2 * spec.layers) : 0.1
+      const expected = /(attn\.o|ssm\.output|\.down)\.weight$/.test(path)
+        ? 0.1 / Math.sqrt(2 * spec.layers)
+        : 0.1
       // Of n draws the deviation is known to one part in √(2n): five of those.
       expect(Math.abs(deviation / expected - 1), path).toBeLessThan(5 / Math.sqrt(2 * data.length))
     }
@@ -75,3 +81,29 @@ it('takes names or options, not both', () => {
   const { spec, names } = load(fixture('llama-tiny'))
   expect(() => initialize(spec, { names, tied: true })).toThrow('the names say')
 })
+
+const isOwn = (path: string): boolean =>
+  /\.ssm\.(conv\.weight|step\.weight|step\.bias|logDecay|skip)$/.test(path)
+
+/** What of a state space is drawn in its own way (Gu and Dao 2023). */
+function checkStateSpace(path: string, data: Float32Array, { stateSpace }: DecoderSpec): void {
+  const { state, kernel, rank } = stateSpace!
+  const list = [...data]
+  if (path.endsWith('.skip')) expect(new Set(list)).toEqual(new Set([1]))
+  else if (path.endsWith('.logDecay'))
+    expect(list).toEqual(list.map((_, i) => Math.fround(Math.log(1 + (i % state)))))
+  else if (path.endsWith('.step.bias')) {
+    const steps = list.map((x) => Math.log1p(Math.exp(x)))
+    expect(Math.min(...steps)).toBeGreaterThanOrEqual(0.001 * 0.999)
+    expect(Math.max(...steps)).toBeLessThanOrEqual(0.1 * 1.001)
+    expect(new Set(list).size).toBe(list.length)
+  } else {
+    // Uniform between plus and minus the bound: a deviation of bound / sqrt(3), known to one part in sqrt(5 n / 4).
+    const bound = 1 / Math.sqrt(path.endsWith('.conv.weight') ? kernel : rank)
+    expect(Math.max(...list.map(Math.abs))).toBeLessThanOrEqual(bound)
+    const deviation = Math.sqrt(list.reduce((sum, x) => sum + x * x, 0) / list.length)
+    expect(Math.abs((deviation / bound) * Math.sqrt(3) - 1), path).toBeLessThan(
+      5 / Math.sqrt(1.25 * list.length),
+    )
+  }
+}

@@ -6,9 +6,10 @@ import type { Op, Primitive } from '../op.ts'
 import { elementwise } from './elementwise.ts'
 import { layout } from './layout.ts'
 import { linear } from './linear.ts'
+import { loops } from './loop.ts'
 import { reductions } from './reduce.ts'
 
-export const primitives = { ...elementwise, ...reductions, ...layout, ...linear }
+export const primitives = { ...elementwise, ...reductions, ...layout, ...linear, ...loops }
 
 export type PrimitiveName = keyof typeof primitives
 type AttributesOf<O> = O extends Op<infer A> ? A : never

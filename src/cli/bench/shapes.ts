@@ -1,7 +1,7 @@
 /** Random models of published shapes: speed does not depend on what the weights say. */
 import { random, type Tensor, tensor } from '../../array/index.ts'
 import type { DecoderParams, DecoderSpec } from '../../model/index.ts'
-import type { Linear, QuantizedMatrix } from '../../model/spec.ts'
+import { type Linear, partOf, type QuantizedMatrix } from '../../model/spec.ts'
 
 export const shapes = {
   /** Qwen2.5-0.5B (2024), without its biases: 24 layers, 494M parameters. */
@@ -54,7 +54,8 @@ export function randomQuantized(spec: DecoderSpec, block: number, seed = 1): Dec
   }
   const linear = (inner: number, out: number): Linear => ({ weight: matrix(out, inner) })
   const ones = (): Tensor => tensor(new Float32Array(spec.width).fill(1))
-  const { heads, keyValueHeads, headSize } = spec.attention
+  const { heads, keyValueHeads, headSize } = partOf(spec, 'attention')
+  const { hidden } = partOf(spec, 'ffn')
   return {
     embed: matrix(spec.vocab, spec.width),
     blocks: Array.from({ length: spec.layers }, () => ({
@@ -64,7 +65,7 @@ export function randomQuantized(spec: DecoderSpec, block: number, seed = 1): Dec
         o: linear(heads * headSize, spec.width),
       },
       ln2: { weight: ones() },
-      mlp: { gateUp: linear(spec.width, 2 * spec.ffn.hidden), down: linear(spec.ffn.hidden, spec.width) },
+      mlp: { gateUp: linear(spec.width, 2 * hidden), down: linear(hidden, spec.width) },
     })),
     lnFinal: { weight: ones() },
   }

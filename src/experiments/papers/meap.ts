@@ -1,9 +1,9 @@
 /**
  * MEAP (paper 179): does hiding input tokens in training make a model better at finding a fact in its context?
  *
- * Half of the training rows are windows of TinyStories, half hold facts between the sentences of a story, `The secret
- * word of NAME is WORD.`, one of which is repeated at the end. Names and words are paired anew in every row: the last
- * word can only be found in the context.
+ * A quarter of the training rows are windows of TinyStories, the others hold facts between the sentences of a story,
+ * `NAME: WORD.`, which are repeated at the end in another order. Names and words are paired anew in every row: the
+ * words at the end can only be found in the context.
  */
 import { random, type Tensor, tensor } from '../../array/index.ts'
 import { forward } from '../../model/decoder.ts'
@@ -17,7 +17,9 @@ import { type Corpus, once, smallConfig, stories, storyFiles, trainSmall } from 
 
 const length = 128
 const batch = 16
-const steps = 1000
+/** Rows of a batch without facts. */
+const plainRows = batch / 4
+const steps = 900
 const share = 0.15
 /** How many facts a row has; all but one are distractors. */
 const counts = [2, 4, 6] as const
@@ -40,7 +42,7 @@ const words = [
   'day',
 ]
 
-/** Tokens of one row: its facts between sentences, then one of them again. */
+/** Tokens of one row: its facts between sentences, then some of them again, the last without its stop. */
 interface FactRow {
   /** length + 1 tokens. */
   readonly tokens: Int32Array
@@ -59,21 +61,21 @@ class Facts {
 
   constructor(tokenizer: Tokenizer) {
     const encode = (text: string): number[] => [...tokenizer.encode(text, { addSpecialTokens: false }).ids]
-    const found = words.map((word) => [word, encode(`is ${word}`)] as const)
-    const is = encode('is').length
+    const found = words.map((word) => [word, encode(`: ${word}`)] as const)
+    const colon = encode(':').length
     // Words of one token: the answer is one prediction.
-    const single = found.filter(([, ids]) => ids.length === is + 1)
+    const single = found.filter(([, ids]) => ids.length === colon + 1)
     this.#word = new Map(single.map(([word, ids]) => [word, ids.at(-1)!]))
     this.#words = single.map(([word]) => word)
-    this.#prefix = new Map(names.map((name) => [name, encode(` The secret word of ${name} is`)]))
+    this.#prefix = new Map(names.map((name) => [name, encode(` ${name}:`)]))
     this.#names = names
     this.#stop = encode('is.').at(-1)!
     if (this.#words.length < 8)
       throw new Error('meap: the tokenizer has too few of the words as single tokens')
   }
 
-  /** A row of `length` + 1 tokens with `count` facts in a stretch of a story. */
-  row(story: Corpus['learned'], count: number, seed: number): FactRow {
+  /** A row of `length` + 1 tokens with `count` facts in a stretch of a story, `asked` of them again at the end. */
+  row(story: Corpus['learned'], count: number, asked: number, seed: number): FactRow {
     const uniform = random.generator(seed)
     const pick = (below: number): number => Math.floor(uniform() * below)
     const draw = (list: readonly string[], n: number): string[] => {
@@ -86,9 +88,13 @@ class Facts {
       this.#word.get(word)!,
       this.#stop,
     ])
-    const asked = pick(count)
-    const question = facts[asked]!.slice(0, -1)
-    const room = length + 1 - facts.reduce((sum, fact) => sum + fact.length, 0) - question.length
+    const again = draw(
+      facts.map((_, i) => `${i}`),
+      asked,
+    ).map(Number)
+    const last = again.at(-1)!
+    const questions = again.flatMap((i) => facts[i]!).slice(0, -1)
+    const room = length + 1 - facts.reduce((sum, fact) => sum + fact.length, 0) - questions.length
     const start = pick(story.length - room)
     const filler = [...story.subarray(start, start + room)]
     const ends = filler.flatMap((token, i) => (token === this.#stop ? [i + 1] : []))
@@ -99,25 +105,25 @@ class Facts {
     facts.forEach((fact, i) => {
       tokens.push(...filler.slice(taken, places[i]))
       taken = places[i]!
-      if (i === asked) depth = tokens.length / (length + 1)
+      if (i === last) depth = tokens.length / (length + 1)
       tokens.push(...fact)
     })
-    tokens.push(...filler.slice(taken), ...question)
+    tokens.push(...filler.slice(taken), ...questions)
     return { tokens: Int32Array.from(tokens), answer: length, depth }
   }
 }
 
-/** Every second row has facts, 2 to 6 of them. */
+/** Three rows of four have facts, 2 to 6 of them, all repeated at the end. */
 function mixed(corpus: Corpus, facts: Facts, seed: number): Batches<TokenBatch> {
-  const plain = new PackedBatches({ sources: [{ tokens: corpus.learned }], batch: batch / 2, length, seed })
+  const plain = new PackedBatches({ sources: [{ tokens: corpus.learned }], batch: plainRows, length, seed })
   return {
     at(index) {
       const data = new Int32Array(batch * (length + 1))
       data.set(plain.at(index).tokens.data as Int32Array)
-      for (let i = batch / 2; i < batch; i++) {
+      for (let i = plainRows; i < batch; i++) {
         const key = random.fold(random.fold(seed, 0x666163), index * batch + i)
         const count = 2 + (random.fold(key, 1) % 5)
-        data.set(facts.row(corpus.learned, count, key).tokens, i * (length + 1))
+        data.set(facts.row(corpus.learned, count, count, key).tokens, i * (length + 1))
       }
       return { tokens: tensor(data, [batch, length + 1]) }
     },
@@ -143,7 +149,7 @@ async function retrieval(
   for (const count of counts)
     for (let first = 0; first < rowsEach; first += batch) {
       const rows = Array.from({ length: batch }, (_, i) =>
-        facts.row(corpus.heldOut, count, random.fold(count, first + i)),
+        facts.row(corpus.heldOut, count, 1, random.fold(count, first + i)),
       )
       const data = Int32Array.from(rows.flatMap(({ tokens, answer }) => [...tokens.subarray(0, answer)]))
       const found = await predict(params, tensor(data, [batch, length]), at)
@@ -167,9 +173,9 @@ export default experiment({
   title: 'MEAP: hidden input tokens and key-value retrieval',
   claim:
     'Hiding about 15 % of the input tokens in next-token training makes a model much better at finding key information in its context, at the same cost and with about the same language modelling.',
-  setting: `From scratch, ${steps} steps of ${batch} rows of ${length} tokens, half of them TinyStories, half with 2 to 6 facts among story sentences. Retrieval: the word of a fact repeated at the end of a held-out row, ${rowsEach} rows for each number of facts, most likely token of the whole vocabulary. The paper trains 1.1B parameters on up to 200B tokens and asks for needles in 64K tokens.`,
-  model: 'Llama, 3 layers of width 64, 0.2M parameters',
-  data: 'TinyStories (8,335 stories, tokenizer of 1024), facts made up',
+  setting: `From scratch, ${steps} steps of ${batch} rows of ${length} tokens, a quarter TinyStories, the others with 2 to 6 facts (Lily: ball.) among story sentences and again at the end. Retrieval: the word of a fact repeated at the end of a held-out row, ${rowsEach} rows for each number of facts, most likely token of the whole vocabulary. The paper trains 1.1B parameters on up to 200B tokens and asks for needles in 64K tokens.`,
+  model: 'Llama, 2 layers of width 64, 0.16M parameters',
+  data: 'TinyStories (2,500 stories, tokenizer of 1024), facts made up',
   baseline: 'next-token',
   metrics: {
     accuracy: { better: 'higher' },
@@ -178,7 +184,7 @@ export default experiment({
   version: 1,
   seeds: [0, 1, 2],
   async run(context) {
-    const open = once(() => stories(context, undefined, [storyFiles[0]]))
+    const open = once(() => stories(context, undefined, [storyFiles[0]], 2500))
     for (const seed of context.seeds)
       for (const arm of ['next-token', 'meap'] as const)
         await context.arm(arm, seed, async () => {
@@ -193,7 +199,7 @@ export default experiment({
             config: smallConfig(maskToken + 1, {
               hidden_size: 64,
               intermediate_size: 172,
-              num_hidden_layers: 3,
+              num_hidden_layers: 2,
             }),
             objective: (spec) => (arm === 'meap' ? meap(spec, { share, maskToken }) : nextToken(spec)),
             batches: mixed(corpus, facts, seed),

@@ -8,7 +8,7 @@ const patch = 4
 const length = 128
 const batch = 16
 /** Of token training on all data. */
-const steps = 480
+const steps = 300
 const patchSteps = (steps * 2) / 3
 
 /**
@@ -17,6 +17,8 @@ const patchSteps = (steps * 2) / 3
  */
 function flopsOf(spec: DecoderSpec, rows: number, positions: number): number {
   const { width, layers, vocab, attention, ffn } = spec
+  if (!attention || !ffn)
+    throw new Error('patch-level: counts the operations of attention and a feed-forward part')
   const inner = attention.heads * attention.headSize
   const keys = attention.keyValueHeads * attention.headSize
   const block = width * (2 * inner + 2 * keys) + 3 * width * ffn.hidden
@@ -105,7 +107,7 @@ export default experiment({
   version: 1,
   seeds: [0, 1, 2],
   async run(context) {
-    const open = once(() => stories(context, undefined, [storyFiles[0]], 5000))
+    const open = once(() => stories(context, undefined, [storyFiles[0]], 3000))
     for (const seed of context.seeds)
       for (const arm of ['tokens', 'patches', 'tokens, half'])
         await context.arm(arm, seed, async () => measure(context, await open(), seed, arm))

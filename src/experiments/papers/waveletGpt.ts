@@ -25,7 +25,7 @@ async function characters({ data }: ExperimentContext): Promise<Pick<Corpus, 'le
       .replace(/[^a-z]+/g, ' ')
     return Uint16Array.from(plain, (letter) => (letter === ' ' ? 0 : letter.charCodeAt(0) - 96))
   }
-  return { learned: await text(0, 3000), heldOut: await text(rows.length - 100, rows.length) }
+  return { learned: await text(0, 1500), heldOut: await text(rows.length - 24, rows.length) }
 }
 
 export default experiment({

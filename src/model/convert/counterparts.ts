@@ -1,6 +1,6 @@
 /** One model in two layouts: which tensor of one is which tensor of the other. */
 import type { Described } from '../families/family.ts'
-import type { DecoderSpec } from '../spec.ts'
+import { type DecoderSpec, partOf } from '../spec.ts'
 
 export interface Counterpart {
   readonly from: string
@@ -22,7 +22,7 @@ export function counterparts(from: Layout, to: Layout, kind: string): Counterpar
   const [names, others] = [new Map(namesOf(from.names)), new Map(namesOf(to.names))]
   for (const [place, name] of names)
     if (!others.has(place)) throw new Error(`${kind} has no place for the tensor '${name}' (${place})`)
-  const { heads, keyValueHeads } = from.spec.attention
+  const { heads, keyValueHeads } = partOf(from.spec, 'attention')
   return [...others].map(([place, other]) => {
     const name = names.get(place)
     if (name === undefined)

@@ -13,7 +13,7 @@ import {
 import { tokenizerToGguf } from '../../text/index.ts'
 import { llamaGguf } from '../families/llama-gguf.ts'
 import { load } from '../load.ts'
-import type { DecoderSpec } from '../spec.ts'
+import { type DecoderSpec, partOf } from '../spec.ts'
 import { counterparts } from './counterparts.ts'
 import { reorderRows } from './rotary.ts'
 import type { Conversion } from './toHuggingFace.ts'
@@ -49,12 +49,13 @@ export function convertToGguf(folder: string, output: string, type: GgufWeights)
   const target = llamaGguf.describe(plain, (name) => name === 'output.weight' && names.head !== undefined)
 
   const kept: string[] = []
+  const { headSize } = partOf(spec, 'attention')
   const tensors = counterparts({ spec, names }, target, "GGUF's llama").map(
     ({ from, to, heads }): TensorSource => {
       const entry = checkpoint.tensors.get(from)!
       const own = typeOf(entry.shape, type)
       if (own !== type && entry.shape.length > 1) kept.push(`${to} in ${own}`)
-      const data = (): Float32Array => floats(entry, heads, spec.attention.headSize, own)
+      const data = (): Float32Array => floats(entry, heads, headSize, own)
       return { name: to, type: own, shape: entry.shape, data }
     },
   )
@@ -62,13 +63,14 @@ export function convertToGguf(folder: string, output: string, type: GgufWeights)
   return { files: [{ path: output, bytes: statSync(output).size }], tensors: tensors.length, kept }
 }
 
-function hyperparameters({ width, layers, context, vocab, norm, position, attention, ffn }: DecoderSpec) {
-  const { heads, keyValueHeads, headSize } = attention
+function hyperparameters(spec: DecoderSpec) {
+  const { width, layers, context, vocab, norm, position } = spec
+  const { heads, keyValueHeads, headSize } = partOf(spec, 'attention')
   const metadata: Record<string, GgufValue> = {
     'llama.block_count': ['u32', layers],
     'llama.context_length': ['u32', context],
     'llama.embedding_length': ['u32', width],
-    'llama.feed_forward_length': ['u32', ffn.hidden],
+    'llama.feed_forward_length': ['u32', partOf(spec, 'ffn').hidden],
     'llama.attention.head_count': ['u32', heads],
     'llama.attention.head_count_kv': ['u32', keyValueHeads],
     'llama.attention.layer_norm_rms_epsilon': ['f32', norm.epsilon],

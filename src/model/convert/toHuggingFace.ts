@@ -23,6 +23,7 @@ import { tokenizerFilesFromGguf } from '../../text/index.ts'
 import type { LoadedModel } from '../bind.ts'
 import { llama } from '../families/llama.ts'
 import { load } from '../load.ts'
+import { partOf } from '../spec.ts'
 import { counterparts } from './counterparts.ts'
 import { reorderRows } from './rotary.ts'
 
@@ -48,12 +49,13 @@ export function convertToHuggingFace(path: string, folder: string): Conversion {
   if (existsSync(folder) && (!statSync(folder).isDirectory() || readdirSync(folder).length > 0))
     throw new Error(`${folder}: is there already; choose a new folder`)
   const { spec, names, tokenizer } = model
+  const { headSize } = partOf(spec, 'attention')
   const config = configOf(model, dtypeOf(checkpoint.tensors.get(names.embed as string)!))
   const tensors = counterparts(
     { spec, names },
     llama.describe(config, () => true),
     'a Llama configuration',
-  ).map(({ from, to, heads }) => sourceOf(checkpoint.tensors.get(from)!, to, heads, spec.attention.headSize))
+  ).map(({ from, to, heads }) => sourceOf(checkpoint.tensors.get(from)!, to, heads, headSize))
   const files: Record<string, unknown> = {
     'config.json': config,
     ...(tokenizer && tokenizerFilesFromGguf(checkpoint.metadata, path)),
@@ -71,7 +73,8 @@ export function convertToHuggingFace(path: string, folder: string): Conversion {
 }
 
 function configOf({ spec, names, tokenizer }: LoadedModel, dtype: Dtype): Record<string, unknown> {
-  const { width, layers, context, vocab, norm, position, attention, ffn } = spec
+  const { width, layers, context, vocab, norm, position } = spec
+  const [attention, ffn] = [partOf(spec, 'attention'), partOf(spec, 'ffn')]
   return {
     architectures: ['LlamaForCausalLM'],
     model_type: 'llama',

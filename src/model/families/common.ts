@@ -67,7 +67,7 @@ export function windowOf(
     readonly num_hidden_layers: number
   },
   sliding: (layer: number) => boolean,
-): DecoderSpec['attention']['window'] {
+): AttentionSpec['window'] {
   const layers =
     c.layer_types?.map((type) => type === 'sliding_attention') ?? blocks(c.num_hidden_layers, sliding)
   if (layers.length !== c.num_hidden_layers)
@@ -136,6 +136,10 @@ export function llamaNames(naming: LlamaNaming): DecoderNames {
     head: naming.tied ? undefined : named('lm_head', naming.headBias),
   }
 }
+
+/** The names of Llama's modules, for its checkpoints in other layouts. */
+export const llamaModules = (layers: number, tied: boolean): DecoderNames =>
+  llamaNames({ layers, tied, norms: { ln1: 'input_layernorm', ln2: 'post_attention_layernorm' } })
 
 /** Buffers of older exports, and the copy of a tied head. */
 export const spare =

@@ -9,6 +9,10 @@ export type DecoderNames = Mapped<DecoderParams, string>
 export interface Described {
   readonly spec: DecoderSpec
   readonly names: DecoderNames
+  /** What Hugging Face's modules have before the names of this checkpoint, as those of the first releases. */
+  readonly modulePrefix?: string
+  /** The names that Hugging Face's modules have, where those of the checkpoint are others altogether. */
+  readonly moduleNames?: DecoderNames
   /** Tensors of the checkpoint that are no weights (buffers of older exports). */
   readonly ignore?: (name: string) => boolean
 }

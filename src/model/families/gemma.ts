@@ -81,7 +81,7 @@ function describe(
         : { ln1: 'input_layernorm', ln2: 'post_attention_layernorm' },
       qkvBias: c.attention_bias,
       outBias: c.attention_bias,
-      qkNorm: details.attention.normalize !== undefined,
+      qkNorm: details.attention?.normalize !== undefined,
     }),
     ignore: spare(true),
   }

@@ -68,6 +68,7 @@ export const gptNeo: Family = {
         },
         layout: 'out-in',
       },
+      ...(!prefix && { modulePrefix: 'transformer.' }),
       names: {
         embed: `${prefix}wte.weight`,
         positions: `${prefix}wpe.weight`,

@@ -57,6 +57,7 @@ export const gpt2: Family = {
         },
         layout: 'in-out',
       },
+      ...(!prefix && { modulePrefix: 'transformer.' }),
       names: {
         embed: `${prefix}wte.weight`,
         positions: `${prefix}wpe.weight`,

@@ -10,6 +10,7 @@ import { otherKind, remedies } from './kinds.ts'
 import { llama } from './llama.ts'
 import { llamaGguf } from './llama-gguf.ts'
 import { llama2c } from './llama2c.ts'
+import { mamba } from './mamba.ts'
 import { mistral } from './mistral.ts'
 import { olmo, olmo2 } from './olmo.ts'
 import { opt } from './opt.ts'
@@ -26,6 +27,7 @@ const families: Readonly<Record<Checkpoint['format'], readonly Family[]>> = {
     gptNeo,
     gptNeox,
     llama,
+    mamba,
     mistral,
     mixtral,
     olmo,

@@ -3,6 +3,7 @@
  * are neighbours here.
  */
 import * as z from 'zod'
+import { llamaModules } from './common.ts'
 import { blocks, type Family, layerCount, positive, readConfig } from './family.ts'
 
 const schema = z.object({
@@ -53,6 +54,7 @@ export const llamaGguf: Family = {
         ffn: { kind: 'gated', hidden: c['llama.feed_forward_length'], activation: 'silu' },
         layout: 'out-in',
       },
+      moduleNames: llamaModules(c['llama.block_count'], !has('output.weight')),
       names: {
         embed: 'token_embd.weight',
         blocks: blocks(c['llama.block_count'], (i) => {

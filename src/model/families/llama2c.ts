@@ -1,5 +1,6 @@
 /** Checkpoints of llama2.c (Karpathy 2023): Llama with Meta's names and interleaved rotary pairs. */
 import * as z from 'zod'
+import { llamaModules } from './common.ts'
 import { blocks, type Family, layerCount, positive, readConfig } from './family.ts'
 
 const schema = z.strictObject({
@@ -30,6 +31,7 @@ export const llama2c: Family = {
         ffn: { kind: 'gated', hidden: c.hidden_dim, activation: 'silu' },
         layout: 'out-in',
       },
+      moduleNames: llamaModules(c.n_layers, c.shared_classifier),
       names: {
         embed: 'tok_embeddings.weight',
         blocks: blocks(c.n_layers, (i) => {

@@ -56,6 +56,7 @@ export const opt: Family = {
         ffn: { kind: 'plain', hidden: c.ffn_dim, activation: activationNames[c.activation_function] },
         layout: 'out-in',
       },
+      ...(prefix === 'decoder.' && { modulePrefix: 'model.' }),
       names: {
         embed: `${prefix}embed_tokens.weight`,
         positions: `${prefix}embed_positions.weight`,

@@ -1,5 +1,6 @@
 /** Causal self-attention with grouped queries, with and without a cache of past keys and values. */
 import {
+  addDims,
   concat,
   type Dim,
   fused,
@@ -10,21 +11,18 @@ import {
   softmax,
   type Tensor,
 } from '../../array/index.ts'
-import { type AttentionParams, type DecoderSpec, type Norm, windowOf } from '../spec.ts'
+import type { AttentionCache } from '../cache.ts'
+import { type AttentionParams, type DecoderSpec, type Norm, partOf, windowOf } from '../spec.ts'
 import type { Taps } from '../taps.ts'
-import { linear, norm, project, softcap } from './linear.ts'
+import { biasOf, linear, norm, softcap, withoutBias } from './linear.ts'
 import { type RotaryTables, rotate } from './position.ts'
-
-/** Keys and values of one layer: [batch, keyValueHeads, capacity, headSize]. */
-export interface LayerCache {
-  readonly keys: Tensor
-  readonly values: Tensor
-}
 
 /** Where the tokens of this pass stand; the same for every layer. */
 export interface Place {
   /** i32 [batch, T] with a cache, [T] without. */
   readonly positions: Tensor
+  /** Positions before those of the tokens, which a prefix takes. */
+  readonly offset: number
   /** Whether attention must be composed of single operations. */
   readonly composed: boolean
   /** With a cache: i32 [batch], index of each row's last token, and i32 [], tokens of the longest row. */
@@ -185,11 +183,17 @@ export function attention(
   params: AttentionParams,
   x: Tensor,
   place: Place,
-  cache: LayerCache | undefined,
+  cache: AttentionCache | undefined,
   taps: Taps,
   layer: number,
-): { out: Tensor; cache?: LayerCache } {
-  const { heads, keyValueHeads, headSize, scale = 1 / Math.sqrt(headSize), softcap: cap } = spec.attention
+): { out: Tensor; cache?: AttentionCache } {
+  const {
+    heads,
+    keyValueHeads,
+    headSize,
+    scale = 1 / Math.sqrt(headSize),
+    softcap: cap,
+  } = partOf(spec, 'attention')
   const site = `blocks.${layer}`
   const tap: Identity = (name, value) => taps.at(`${site}.attn.${name}`, value)
   const wanted = (...names: string[]): boolean => names.some((name) => taps.wants(`${site}.attn.${name}`))
@@ -208,7 +212,7 @@ export function attention(
 
   /** What each head mixes from the values: [batch, T, heads * D]. */
   let z: Tensor
-  let written: LayerCache | undefined
+  let written: AttentionCache | undefined
   if (cache) {
     const inside = place.composed || wanted('hook_rot_q', 'hook_rot_k', 'hook_attn_scores', 'hook_pattern')
     const untouched = !params.qNorm && !wanted('hook_q', 'hook_k', 'hook_v')
@@ -241,14 +245,20 @@ export function attention(
       const split = splitHeads(value, count, headSize)
       if (!rotary) return split
       const time = x.shape[1]!
-      const [cos, sin] = [table!.cos, table!.sin].map((part) => part.slice(0, 0, time))
+      const [first, end] = [place.offset, addDims(time, place.offset)]
+      const [cos, sin] = [table!.cos, table!.sin].map((part) => part.slice(0, first, end))
       return tap(name, rotate(split, cos!, sin!, rotary.interleaved))
     }
-    const toFront = (value: Tensor): Tensor => value.transpose([0, 2, 1, 3])
+    /** To [batch, keyValueHeads, S, D], after the prefix if there is one. */
+    const toFront = (value: Tensor, prefix: Tensor | undefined): Tensor => {
+      const own = value.transpose([0, 2, 1, 3])
+      const before = prefix?.expandDims(0).broadcastTo([x.shape[0]!, ...prefix.shape])
+      return before ? concat([before, own], 2) : own
+    }
     z = attend(
       turn(projected[0], heads, 'hook_rot_q'),
-      toFront(turn(projected[1], keyValueHeads, 'hook_rot_k')),
-      toFront(splitHeads(projected[2], keyValueHeads, headSize)),
+      toFront(turn(projected[1], keyValueHeads, 'hook_rot_k'), params.prefix?.keys),
+      toFront(splitHeads(projected[2], keyValueHeads, headSize), params.prefix?.values),
       place.mask(window),
       scores,
       tap,
@@ -263,12 +273,14 @@ export function attention(
 }
 
 /** Whether a joined projection gives all queries, all keys and all values, as they are. */
-const joinedInOrder = ({ attention }: DecoderSpec): boolean =>
-  !attention.joinedByHead && attention.clip === undefined
+const joinedInOrder = (spec: DecoderSpec): boolean => {
+  const { joinedByHead, clip } = partOf(spec, 'attention')
+  return !joinedByHead && clip === undefined
+}
 
 /** Queries, keys and values: [batch, T, heads * D] each. */
 function project3(spec: DecoderSpec, params: AttentionParams, x: Tensor): [Tensor, Tensor, Tensor] {
-  const { heads, keyValueHeads, headSize, joinedByHead, clip } = spec.attention
+  const { heads, keyValueHeads, headSize, joinedByHead, clip } = partOf(spec, 'attention')
   const parts = (): readonly Tensor[] => {
     if (!('qkv' in params)) return [params.q, params.k, params.v].map((part) => linear(x, part, spec.layout))
     const joined = linear(x, params.qkv, spec.layout)
@@ -287,20 +299,22 @@ function project3(spec: DecoderSpec, params: AttentionParams, x: Tensor): [Tenso
 /** x [batch, T, heads * D] through a norm of queries or keys, if the model has one. */
 function normalized(spec: DecoderSpec, params: Norm | undefined, x: Tensor, heads: number): Tensor {
   if (!params) return x
-  if (spec.attention.normalize === 'all') return norm(x, params, spec.norm)
-  return norm(splitHeads(x, heads, spec.attention.headSize), params, spec.norm).reshape(x.shape)
+  const { normalize, headSize } = partOf(spec, 'attention')
+  if (normalize === 'all') return norm(x, params, spec.norm)
+  return norm(splitHeads(x, heads, headSize), params, spec.norm).reshape(x.shape)
 }
 
 /** The output projection as a sum over what each head writes: [batch, T, heads, width]. */
 function sumHeads(spec: DecoderSpec, params: AttentionParams, z: Tensor, tap: Identity): Tensor {
-  const { heads, headSize } = spec.attention
+  const { heads, headSize } = partOf(spec, 'attention')
   const alone = Array.from({ length: heads }, (_, head) => {
     const own = z.slice(-2, head, head + 1).reshape([...z.shape.slice(0, -2), headSize])
     // Zeros elsewhere leave the weight as it is, quantised or not.
     const row = own.pad(-1, head * headSize, (heads - 1 - head) * headSize)
-    return project(row, params.o.weight, spec.layout).expandDims(-2)
+    return withoutBias(row, params.o, spec.layout).expandDims(-2)
   })
   const result = tap('hook_result', concat(alone as [Tensor, ...Tensor[]], -2))
   const sum = result.sum(-2)
-  return params.o.bias ? sum.add(params.o.bias) : sum
+  const bias = biasOf(params.o)
+  return bias ? sum.add(bias) : sum
 }

@@ -1,6 +1,6 @@
 /** The feed-forward part of a block: one, or several of which a router chooses for each token. */
 import { oneHot, softmax, type Tensor } from '../../array/index.ts'
-import type { DecoderSpec, DenseParams, ExpertParams, FfnParams } from '../spec.ts'
+import { type DecoderSpec, type DenseParams, type ExpertParams, type FfnParams, partOf } from '../spec.ts'
 import type { Taps } from '../taps.ts'
 import { activate, linear } from './linear.ts'
 
@@ -12,8 +12,9 @@ export function ffn(spec: DecoderSpec, params: FfnParams, x: Tensor, taps: Taps,
   return 'router' in params ? mixture(spec, params, x, tap) : dense(spec, params, x, tap)
 }
 
-function dense({ layout, ffn }: DecoderSpec, params: DenseParams, x: Tensor, tap: Identity): Tensor {
-  const { activation, hidden } = ffn
+function dense(spec: DecoderSpec, params: DenseParams, x: Tensor, tap: Identity): Tensor {
+  const { layout } = spec
+  const { activation, hidden } = partOf(spec, 'ffn')
   let post: Tensor
   if ('gateUp' in params || 'gate' in params) {
     const [gate, up] =
@@ -30,7 +31,7 @@ function dense({ layout, ffn }: DecoderSpec, params: DenseParams, x: Tensor, tap
  * expert is computed for every token: exact and differentiable, at the cost of all of them.
  */
 function mixture(spec: DecoderSpec, { router, experts }: ExpertParams, x: Tensor, tap: Identity): Tensor {
-  const { active, normalized, count } = spec.ffn.experts!
+  const { active, normalized, count } = partOf(spec, 'ffn').experts!
   const shares = softmax(linear(x, router, spec.layout))
   const chosen = oneHot(shares.topK(active).indices, count).sum(-2)
   const kept = shares.mul(chosen)

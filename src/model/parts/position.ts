@@ -1,6 +1,6 @@
 /** Rotary positions (Su et al. 2021). */
 import { concat, type Tensor, tensor } from '../../array/index.ts'
-import type { DecoderSpec } from '../spec.ts'
+import { type DecoderSpec, partOf } from '../spec.ts'
 import { frequencies, magnitudeOf, scaledFrequencies } from './frequencies.ts'
 
 /** [context, rotated dimensions / 2] each. */
@@ -17,9 +17,9 @@ export interface RotaryTables {
 
 /** The tables of a model with rotary positions, for sequences up to `context`. */
 export function rotaryTables(spec: DecoderSpec, context = spec.context): RotaryTables | undefined {
-  const { position, attention } = spec
+  const { position } = spec
   if (position.kind !== 'rotary') return undefined
-  const { base, size = attention.headSize, scaling, windowedBase } = position
+  const { base, size = partOf(spec, 'attention').headSize, scaling, windowedBase } = position
   const full = rotaryTable(scaledFrequencies(base, size, scaling, context), context, magnitudeOf(scaling))
   return {
     full,

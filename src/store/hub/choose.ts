@@ -72,13 +72,13 @@ const parts = (text: string): string =>
   `-${text.toLowerCase().replace(/[./-]+/g, '-')}-`.replace(/-gguf-$/, '-')
 
 /** Names of a server become paths here: none may lead out of the snapshot. */
-const isSafe = (path: string): boolean =>
+export const isSafe = (path: string): boolean =>
   path.split('/').every((part) => /^[^\\:\p{Cc}]{1,240}$/u.test(part) && part !== '.' && part !== '..')
 
-const unsafe = (repo: string, path: string): HubError =>
+export const unsafe = (repo: string, path: string): HubError =>
   new HubError(`${repo}: '${path}' is not a name that a file can have here`)
 
-const known = (paths: readonly string[]): string =>
+export const known = (paths: readonly string[]): string =>
   `There are: ${paths.slice(0, 40).join(', ') || 'none'}${paths.length > 40 ? ', ...' : ''}`
 
 function pickled(repo: string, file: string): HubError {

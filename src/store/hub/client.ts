@@ -1,15 +1,17 @@
 /**
- * The hub's protocol, as far as reading a model needs it.
+ * The hub's protocol, as far as reading models and data sets needs it.
  *
  *   GET  /api/models/{repo}/revision/{revision}?blobs=true    commit, and its files with sizes and hashes
  *   HEAD /{repo}/resolve/{commit}/{path}                      size and hash of a file, where those lack them
  *   GET  /{repo}/resolve/{commit}/{path}                      its content, by way of a redirect for large files
  *
+ * Of a data set, {repo} is datasets/{org}/{name} and the listing /api/{repo}/revision/{revision}.
+ *
  * The token is for the endpoint only: `fetch` drops it when a redirect leads to another origin.
  */
 import * as z from 'zod'
 import { answerError, HubError, networkError, type Request } from './errors.ts'
-import { isCommit } from './reference.ts'
+import { isCommit, withKind } from './reference.ts'
 import { persist, Watchdog } from './retry.ts'
 import type { HubSettings } from './settings.ts'
 
@@ -67,7 +69,7 @@ export class HubClient {
     const about = { repo, revision }
     return this.persist(async () => {
       using watchdog = new Watchdog(this.#settings.answerMs, this.#signal)
-      const path = `api/models/${repo}/revision/${encodeURIComponent(revision)}?blobs=true`
+      const path = `api/${withKind(repo)}/revision/${encodeURIComponent(revision)}?blobs=true`
       const response = await this.#fetch(path, { signal: watchdog.signal })
       if (!response.ok) throw await this.#refusal(response, about)
       const listing = listingSchema.safeParse(await this.#json(response))

@@ -3,20 +3,22 @@ import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { shardNames } from '../shards.ts'
 import { chooseFiles, isGguf, sideFiles, weightIndex } from './choose.ts'
-import { HubClient, type Listing, type RemoteFile } from './client.ts'
-import { download } from './download.ts'
+import type { RemoteFile } from './client.ts'
 import { HubError } from './errors.ts'
 import { type ModelReference, referenceText } from './reference.ts'
-import { RepoCache } from './repoCache.ts'
 import type { HubSettings } from './settings.ts'
+import {
+  describe,
+  enterFiles,
+  fetchAbsent,
+  type Task,
+  type TransferOptions,
+  withListing,
+} from './transfer.ts'
 
-export interface PullOptions {
+export interface PullOptions extends TransferOptions {
   /** One file by its name, and nothing else. */
   readonly file?: string | undefined
-  /** Stops it; what has come stays for the next time. */
-  readonly signal?: AbortSignal | undefined
-  /** Called with the bytes that are there, of those that have to be fetched. */
-  readonly onProgress?: ((done: number, total: number) => void) | undefined
 }
 
 export interface Pulled {
@@ -40,15 +42,8 @@ export async function pull(
   const { repo, revision, quant } = reference
   if (settings.offline)
     throw new HubError(`${referenceText(reference)} cannot be pulled: HF_HUB_OFFLINE is set`)
-  // One failure stops all connections.
-  const stop = new AbortController()
-  const forward = (): void => stop.abort(signal?.reason)
-  signal?.addEventListener('abort', forward)
-  try {
-    signal?.throwIfAborted()
-    const client = new HubClient(settings, stop.signal)
-    const listing = await client.list(repo, revision)
-    const task: Task = { client, listing, cache: new RepoCache(repo, settings), stop }
+  return withListing(repo, revision, settings, signal, async (task) => {
+    const { listing } = task
     const paths = listing.files.map(({ path }) => path)
     const files = await describe(task, chooseFiles(repo, paths, { quant, file }))
     const fetched: RemoteFile[] = []
@@ -58,29 +53,7 @@ export async function pull(
     }
     fetched.push(...(await fetchAbsent(task, files, onProgress)))
     return { ...enter(task, revision, files), commit: listing.commit, files, fetched }
-  } finally {
-    signal?.removeEventListener('abort', forward)
-  }
-}
-
-/** What all steps of one pull share. */
-interface Task {
-  readonly client: HubClient
-  readonly listing: Listing
-  readonly cache: RepoCache
-  readonly stop: AbortController
-}
-
-/** Sizes and etags of files. */
-async function describe({ client, listing }: Task, paths: readonly string[]): Promise<RemoteFile[]> {
-  const listed = new Map(listing.files.map((file) => [file.path, file]))
-  return Promise.all(
-    paths.map((path) => {
-      const file = listed.get(path)
-      if (file === undefined) throw new HubError(`${listing.repo} has no ${path}, which its index names`)
-      return client.describe(listing, file)
-    }),
-  )
+  })
 }
 
 /** The files that the index names; it is a blob, and in the snapshot if that was pulled before. */
@@ -89,47 +62,14 @@ function shardsOf({ cache, listing }: Task, index: RemoteFile): string[] {
   return shardNames(existsSync(blob) ? blob : join(cache.snapshot(listing.commit), index.path))
 }
 
-const connections = 4
-
-/** Fetches the blobs that are not there, and gives their files. */
-async function fetchAbsent(
-  { client, listing, cache, stop }: Task,
-  files: readonly RemoteFile[],
-  onProgress: (done: number, total: number) => void,
-): Promise<RemoteFile[]> {
-  const absent = files.filter((file) => !cache.has(listing.commit, file) && !cache.hasBlob(file))
-  const total = absent.reduce((sum, { size }) => sum + size, 0)
-  const sizes = new Map<string, number>()
-  const queue = new Map(absent.map((file) => [file.etag, file])).values()
-  const connection = async (): Promise<void> => {
-    for (const file of queue) {
-      const onSize = (size: number): void => {
-        sizes.set(file.path, size)
-        const done = [...sizes.values()].reduce((sum, bytes) => sum + bytes, 0)
-        onProgress(done, total)
-      }
-      await download(client, listing, file, cache.blob(file), onSize)
-    }
-  }
-  const guarded = (): Promise<void> => connection().catch((error) => stop.abort(error))
-  await Promise.all(Array.from({ length: connections }, guarded))
-  stop.signal.throwIfAborted()
-  return absent
-}
-
-/** Makes the snapshot of blobs, and gives the path to open it by. A cache that has all may be read-only. */
-function enter({ cache, listing }: Task, revision: string, files: readonly RemoteFile[]): { path: string } {
-  const { commit } = listing
-  const absent = files.filter((file) => !cache.has(commit, file))
-  for (const file of absent) cache.link(commit, file)
-  cache.dropCopied(commit, absent)
-  cache.setCommit(revision, commit)
-  if (absent.length > 0) {
+/** Makes the snapshot of blobs, and gives the path to open it by. */
+function enter(task: Task, revision: string, files: readonly RemoteFile[]): { path: string } {
+  const { cache, listing } = task
+  if (enterFiles(task, revision, files).length > 0) {
     const listed = new Set(listing.files.map(({ path }) => path))
-    for (const path of sideFiles) if (!listed.has(path)) cache.setMissing(commit, path)
-    cache.tag()
+    for (const path of sideFiles) if (!listed.has(path)) cache.setMissing(listing.commit, path)
   }
-  const folder = cache.snapshot(commit)
+  const folder = cache.snapshot(listing.commit)
   const gguf = files.length === 1 && isGguf(files[0]!.path)
   return { path: gguf ? join(folder, files[0]!.path) : folder }
 }

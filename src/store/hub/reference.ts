@@ -28,3 +28,7 @@ export const isCommit = (revision: string): boolean => /^[\da-f]{40}$/.test(revi
 /** As it was written. */
 export const referenceText = ({ repo, revision, quant }: ModelReference): string =>
   `${repo}${revision === 'main' ? '' : `@${revision}`}${quant === undefined ? '' : `:${quant}`}`
+
+/** A repository among those of its kind: `models/org/name`; names of data sets begin with `datasets/` themselves. */
+export const withKind = (repo: string): string =>
+  /^datasets\/[^/]+\/[^/]+$/.test(repo) ? repo : `models/${repo}`

@@ -6,6 +6,9 @@
  *     snapshots/<commit>/<path>   links to them, relative; the files themselves where there are no links
  *     refs/<revision>             the commit that a branch or tag was when it was last asked for
  *     .no_exist/<commit>/<path>   empty: this commit is known not to have the file
+ *     .listing/<commit>.json      the paths of all files of the commit, for data sets (ours)
+ *
+ * and a data set's, datasets--org--name.
  *
  * https://huggingface.co/docs/huggingface_hub/guides/manage-cache
  */
@@ -27,7 +30,7 @@ import {
 import { dirname, join, relative, sep } from 'node:path'
 import { system, writeAtomic } from '../file.ts'
 import type { RemoteFile } from './client.ts'
-import { isCommit } from './reference.ts'
+import { isCommit, withKind } from './reference.ts'
 import type { HubSettings } from './settings.ts'
 
 export class RepoCache {
@@ -36,7 +39,7 @@ export class RepoCache {
 
   constructor(repo: string, settings: HubSettings) {
     this.#settings = settings
-    this.folder = join(settings.cache, `models--${repo.replace('/', '--')}`)
+    this.folder = join(settings.cache, withKind(repo).replaceAll('/', '--'))
   }
 
   snapshot(commit: string): string {
@@ -115,6 +118,19 @@ export class RepoCache {
     if (existsSync(file)) return
     made(dirname(file))
     system(file, 0, () => writeFileSync(file, ''))
+  }
+
+  /** All files that a commit has, in the snapshot or not; undefined where they were never listed. */
+  listing(commit: string): string[] | undefined {
+    const file = join(this.folder, '.listing', `${commit}.json`)
+    return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as string[]) : undefined
+  }
+
+  setListing(commit: string, paths: readonly string[]): void {
+    const file = join(this.folder, '.listing', `${commit}.json`)
+    if (existsSync(file)) return
+    made(dirname(file))
+    writeAtomic(file, (put) => put(Buffer.from(JSON.stringify(paths))))
   }
 
   /** Tells programs that make backups that everything here can be had again. */

@@ -30,13 +30,12 @@ export type NeuronWeights = Readonly<Record<string, Tensor>>
 /** The axis of a stored matrix along which its neurons lie. */
 const axisOf = ({ layout }: Pick<DecoderSpec, 'layout'>): 0 | 1 => (layout === 'out-in' ? 0 : 1)
 
-/** The matrices in the blocks. Throws for quantised ones, which cannot be trained. */
+/** The matrices in the blocks, by their path. Throws for quantised ones, which cannot be trained. */
 function matrices(params: DecoderParams): [path: string, leaf: Tensor][] {
-  const found = leaves({ blocks: params.blocks }).filter(([, leaf]) => leaf.rank > 1)
+  const found = leaves({ blocks: params.blocks })
   for (const [path, leaf] of found)
-    if (leaf.rank !== 2 || leaf.dtype !== 'f32')
-      throw new Error(`neft: '${path}' is ${leaf}; only f32 matrices can be trained`)
-  return found
+    if (leaf.dtype !== 'f32') throw new Error(`neft: '${path}' is ${leaf}; only f32 weights can be trained`)
+  return found.filter(([path, leaf]) => leaf.rank === 2 && path.endsWith('.weight'))
 }
 
 /** The cosine of each neuron of `a` [rows, columns] with its like in `b`; 1 where both are zero. */

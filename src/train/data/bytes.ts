@@ -1,12 +1,10 @@
 /** Files of text by position: plain, or gzipped and unpacked once. */
-import { randomBytes } from 'node:crypto'
-import { createReadStream, createWriteStream, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { createReadStream } from 'node:fs'
 import { pipeline } from 'node:stream/promises'
 import { createGunzip } from 'node:zlib'
 import { fileError, SourceFile, stat } from '../../store/file.ts'
-import { FileError, MemorySource, type Source } from '../../store/source.ts'
+import { FileError, MemorySource, Source } from '../../store/source.ts'
+import { TemporaryFile } from './temporary.ts'
 
 /** What unpacks to less is held in memory; more goes into a temporary file that ends with the process. */
 const heldSize = 256 * 2 ** 20
@@ -38,23 +36,25 @@ async function unpackInMemory(path: string, held: number): Promise<Source | unde
 }
 
 async function unpackToDisk(path: string): Promise<Source> {
-  const file = join(tmpdir(), `glossa-${randomBytes(8).toString('hex')}.tmp`)
-  process.once('exit', () => rmSync(file, { force: true }))
-  await unpack(path, (unpacked) => pipeline(unpacked, createWriteStream(file, { flags: 'wx' })))
-  return new UnpackedFile(file, path)
+  const file = new TemporaryFile()
+  await unpack(path, async (unpacked) => {
+    for await (const piece of unpacked) file.append(piece)
+  })
+  return new UnpackedFile(path, file)
 }
 
 /** Errors of reading name the file that the user knows. */
-class UnpackedFile extends SourceFile {
-  readonly #packed: string
+class UnpackedFile extends Source {
+  readonly onDisk = undefined
+  readonly #file: TemporaryFile
 
-  constructor(file: string, packed: string) {
-    super(file)
-    this.#packed = packed
+  constructor(path: string, file: TemporaryFile) {
+    super(path, file.size)
+    this.#file = file
   }
 
-  override error(offset: number, reason: string, hint?: string): FileError {
-    return new FileError(this.#packed, offset, reason, hint)
+  protected take(offset: number, length: number): Uint8Array<ArrayBuffer> {
+    return this.#file.read(offset, length)
   }
 }
 

@@ -1,10 +1,10 @@
 import { describe, expect, test } from 'vitest'
 import { charTokenizer, idsOf } from '../../../test/charTokenizer.ts'
+import { rowsOf } from './rows.ts'
 import { tokenizeCorpus } from './tokenize.ts'
 import type { Rows } from './types.ts'
 
 const tokenizer = charTokenizer()
-const rowsOf = <T>(all: readonly T[]): Rows<T> => ({ length: all.length, at: (index) => all[index]! })
 
 describe('a corpus as tokens', () => {
   test('documents one after the other, each with its end', async () => {
@@ -31,6 +31,15 @@ describe('a corpus as tokens', () => {
     )
     const endless = { ...tokenizer, eos: undefined }
     await expect(tokenizeCorpus(rowsOf(['a']), endless)).rejects.toThrow('no end-of-text token')
+  })
+
+  test('one token that begins and ends documents stands once between two', async () => {
+    const begins = charTokenizer({}, [], true)
+    const { tokens, starts } = await tokenizeCorpus(rowsOf(['ab', 'c']), begins)
+    expect([...tokens]).toEqual(idsOf(0, 'ab', 0, 'c', 0))
+    expect([...starts]).toEqual([0, 3])
+    const other = await tokenizeCorpus(rowsOf(['ab', 'c']), begins, { endOfText: 2 })
+    expect([...other.tokens]).toEqual(idsOf(0, 'ab', 2, 0, 'c', 2))
   })
 
   test('longer than a piece', async () => {

@@ -1,31 +1,14 @@
 /** A corpus as tokens: every document encoded once, its end marked, all of them in one row. */
 import type { Tokenizer } from '../../text/index.ts'
+import { encodeRows, type TokenizeOptions, tokenArray } from './encodeRows.ts'
+import { cachedTokens } from './tokenCache.ts'
 import type { Rows, TokenStream } from './types.ts'
 
-export interface TokenizeOptions {
-  /** Which column of a row is its text (default `text`); rows can be strings as well. */
-  readonly column?: string
-  /** The token behind each document: the tokenizer's `eos` if nothing is said, none for null. */
-  readonly endOfText?: number | null
-  /** Read special tokens spelled out in the text as those tokens (default false: a text cannot forge them). */
-  readonly parseSpecialTokens?: boolean
-  /** Called about five times a second, and at the end. */
-  readonly progress?: (progress: TokenizeProgress) => void
-  readonly signal?: AbortSignal
-}
-
-export interface TokenizeProgress {
-  readonly rows: number
-  readonly of: number
-  readonly tokens: number
-}
-
-const progressMs = 200
-const pieceSize = 2 ** 20
+export type { TokenizeOptions, TokenizeProgress } from './encodeRows.ts'
 
 /**
  * Encodes all rows, in order. Each document gets the special tokens that `encode` adds (`<s>` where a model has it)
- * and the end of text, if it does not end so already. 2 bytes a token up to 65,536 tokens, else 4; no more than
+ * and the end of text, if it does not end so already; where both are one token, it stands once between two. 2 bytes a token up to 65,536 tokens, else 4; no more than
  * 2^31 - 1 tokens. An error says which row has no text.
  */
 export async function tokenizeCorpus(
@@ -33,6 +16,7 @@ export async function tokenizeCorpus(
   tokenizer: Tokenizer,
   options: TokenizeOptions = {},
 ): Promise<TokenStream> {
+  if (options.cache !== undefined) return cachedTokens(options.cache, rows, tokenizer, options)
   const pieces: (Uint16Array | Int32Array)[] = []
   const starts = new Int32Array(rows.length)
   const total = await encodeRows(rows, tokenizer, options, starts, (piece) => pieces.push(piece.slice()))
@@ -43,70 +27,4 @@ export async function tokenizeCorpus(
     at += piece.length
   }
   return { tokens, starts }
-}
-
-/** An array wide enough for the ids of a vocabulary. */
-export const tokenArray = (
-  tokenizer: Tokenizer,
-  length: number,
-): Uint16Array<ArrayBuffer> | Int32Array<ArrayBuffer> =>
-  tokenizer.vocabSize <= 65536 ? new Uint16Array(length) : new Int32Array(length)
-
-/** Encodes into `starts` and, piece after piece of memory used again, to `put`; gives the count of tokens. */
-export async function encodeRows(
-  rows: Rows<unknown>,
-  tokenizer: Tokenizer,
-  options: TokenizeOptions,
-  starts: Int32Array,
-  put: (piece: Uint16Array | Int32Array) => void,
-): Promise<number> {
-  const { column = 'text', parseSpecialTokens = false, progress, signal } = options
-  const end = endToken(tokenizer, options.endOfText)
-  const piece = tokenArray(tokenizer, pieceSize)
-  let filled = 0
-  let total = 0
-  const append = (id: number): void => {
-    piece[filled++] = id
-    total++
-    if (filled < pieceSize) return
-    put(piece)
-    filled = 0
-  }
-  let told = performance.now()
-  for (let index = 0; index < rows.length; index++) {
-    starts[index] = total
-    const { ids } = tokenizer.encode(textOf(await rows.at(index), column, index), { parseSpecialTokens })
-    if (total + ids.length >= 2 ** 31)
-      throw new RangeError(`row ${index}: a stream holds fewer than 2^31 tokens`)
-    for (const id of ids) append(id)
-    if (end !== undefined && ids.at(-1) !== end) append(end)
-    if (performance.now() - told < progressMs) continue
-    progress?.({ rows: index + 1, of: rows.length, tokens: total })
-    // Lets Ctrl-C and timers in.
-    await new Promise((resolve) => setImmediate(resolve))
-    signal?.throwIfAborted()
-    told = performance.now()
-  }
-  put(piece.subarray(0, filled))
-  progress?.({ rows: rows.length, of: rows.length, tokens: total })
-  return total
-}
-
-function endToken(tokenizer: Tokenizer, asked: number | null | undefined): number | undefined {
-  if (asked === null) return undefined
-  const end = asked ?? tokenizer.eos
-  if (end === undefined)
-    throw new Error('the tokenizer has no end-of-text token: name one with endOfText, or say null for none')
-  if (!Number.isInteger(end) || end < 0 || end >= tokenizer.vocabSize)
-    throw new RangeError(`endOfText ${end} is outside the vocabulary of ${tokenizer.vocabSize}`)
-  return end
-}
-
-/** The text of a row. */
-export function textOf(row: unknown, column: string, index: number): string {
-  if (typeof row === 'string') return row
-  const text = typeof row === 'object' && row !== null ? (row as Record<string, unknown>)[column] : undefined
-  if (typeof text === 'string') return text
-  const keys = typeof row === 'object' && row !== null ? Object.keys(row).join(', ') : typeof row
-  throw new Error(`row ${index} has no text in '${column}'; it has: ${keys || 'nothing'}. Name the column`)
 }
