@@ -1,7 +1,7 @@
 /** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
 import { addDims, concat, type Dim, iota, size, type Tensor } from '../array/index.ts'
 import type { AttentionCache, Cache, LayerCache, StateCache } from './cache.ts'
-import { attention, cacheMask, type Place, visibility } from './parts/attention.ts'
+import { attention, bothWays, cacheMask, type Place, visibility } from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
 import { addNorm, linear, lookUp, norm, softcap } from './parts/linear.ts'
 import type { RotaryTables } from './parts/position.ts'
@@ -26,6 +26,11 @@ export interface ForwardInput {
    * cache, tokens after it are padding.
    */
   readonly at?: Tensor
+  /**
+   * Positions see what comes after them too, without a causal mask. `mask` [batch, T] has 0 for padding, which only
+   * sees itself and is seen by nobody; behind the tokens of a causal model padding needs no mask.
+   */
+  readonly bidirectional?: { readonly mask?: Tensor | undefined } | undefined
 }
 
 export interface ForwardOutput {
@@ -42,7 +47,12 @@ export const prefixLength = ({ blocks }: DecoderParams): number =>
  * Where tokens stand and what they may see. Computed once and shared by the layers. `time` counts the tokens and
  * a soft prompt before them, `offset` the prefix.
  */
-function placeOf({ past }: ForwardInput, time: Dim, offset: number, rotary: RotaryTables | undefined): Place {
+function placeOf(
+  { past, bidirectional }: ForwardInput,
+  time: Dim,
+  offset: number,
+  rotary: RotaryTables | undefined,
+): Place {
   const once = (make: (window: number | undefined) => Tensor): Place['mask'] => {
     const made = new Map<number | undefined, Tensor>()
     return (window) => {
@@ -50,9 +60,17 @@ function placeOf({ past }: ForwardInput, time: Dim, offset: number, rotary: Rota
       return made.get(window)!
     }
   }
+  if (past && bidirectional)
+    throw new Error(
+      'a cache holds what earlier tokens saw: without a causal mask the row is computed as a whole',
+    )
   if (!past) {
     const positions = offset === 0 ? iota(time) : iota(time).add(offset)
-    const mask = once((window) => visibility(positions, addDims(time, offset), window))
+    const mask = once((window) =>
+      bidirectional
+        ? bothWays(time, window, bidirectional.mask)
+        : visibility(positions, addDims(time, offset), window),
+    )
     return { positions, offset, composed: true, mask, rotary }
   }
   const { cache, composed = false } = past
@@ -91,6 +109,10 @@ export function forward(
   const count = (prompt?.shape[0] as number | undefined) ?? 0
   if (!input.tokens === !input.embeddings) throw new Error('forward takes either tokens or embeddings')
   if (input.past) taps.refuseCache()
+  if (input.bidirectional && (prompt || prefixLength(params) > 0 || params.blocks.some(({ ssm }) => ssm)))
+    throw new Error(
+      'without a causal mask there are neither prefixes nor soft prompts nor state-space layers',
+    )
   const rows = input.embeddings ?? embed(spec, params, input.tokens!)
   const time = rows.shape[1]!
   const place = placeOf(input, addDims(time, count), prefixLength(params), rotary)

@@ -2,12 +2,21 @@
 export * from './adapters/index.ts'
 export { clipByGlobalNorm, globalNorm } from './clip.ts'
 export { coveringBatches, PackedBatches, type PackedOptions, type TokenSource } from './data/packed.ts'
+export { newHead } from './head.ts'
 export { type InitializeOptions, initialize } from './initialize.ts'
 export { maskedTokenLoss, nextTokenLoss, targetLoss } from './loss.ts'
 export type { Loss, Objective } from './objective.ts'
 export * from './objectives/index.ts'
 export { type Choices, type Choose, decays, type Optimizer } from './optimizer.ts'
 export * from './optimizers/index.ts'
+export {
+  type PolicyRunOptions,
+  policyRun,
+  type Reward,
+  type RoundReport,
+  rule,
+  type Sampler,
+} from './policyRun.ts'
 export {
   makeSchedule,
   type Schedule,

@@ -40,6 +40,8 @@ export interface TrainerOptions<Params, Frozen, Parts, Batch, State> {
   readonly engine: Engine
   readonly model: Trainable<Params, Frozen, Parts>
   readonly objective: Objective<Parts, Batch>
+  /** What `measure` measures; the objective itself by default. */
+  readonly measured?: Objective<Parts, Batch>
   readonly batches: Batches<Batch>
   readonly optimizer: Optimizer<State>
   /** The learning rate of a step, counted from 0. */
@@ -150,10 +152,12 @@ export class Trainer<Params, Frozen, Parts, Batch, State> {
       },
       { name: 'update', inPlace: { params: '0', state: '1' } },
     )
-    this.#measure = engine.jit(lossOf, {
-      name: 'measure',
-      axes: [undefined, undefined, objective.axes],
-    })
+    const measured = options.measured ?? objective
+    this.#measure = engine.jit(
+      (params: Params, frozen: Frozen, batch: Batch, key: Tensor) =>
+        measured.loss(model.assemble(params, frozen), batch, key),
+      { name: 'measure', axes: [undefined, undefined, measured.axes] },
+    )
   }
 
   /** Steps taken so far. */

@@ -108,6 +108,19 @@ export function visibility(positions: Tensor, keys: Dim, window: number | undefi
   return seen.where(scalar(0), Number.NEGATIVE_INFINITY)
 }
 
+/**
+ * 0 for the keys that a position may see without a causal mask, -inf for others: all tokens of its row, and with a
+ * window those less than that far away on either side. Every position sees itself, padding (0 in `mask` [batch, T])
+ * nothing else: no row of scores is empty. Result [T, T], or [batch, 1, T, T] with a mask.
+ */
+export function bothWays(time: Dim, window: number | undefined, mask: Tensor | undefined): Tensor {
+  const [key, own] = [iota(time), iota(time).expandDims(-1)]
+  let seen = key.greaterEqual(0).broadcastTo([time, time])
+  if (window !== undefined) seen = key.less(own.add(window)).and(key.greater(own.sub(window)))
+  if (mask) seen = seen.and(mask.greater(0).expandDims(1).expandDims(1)).or(key.equal(own))
+  return seen.where(scalar(0), Number.NEGATIVE_INFINITY)
+}
+
 /** `visibility` over a cache: positions [batch, T] -> [batch, 1, T, keys]. */
 export const cacheMask = (positions: Tensor, keys: Dim, window: number | undefined): Tensor =>
   visibility(positions, keys, window).expandDims(1)

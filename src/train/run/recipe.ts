@@ -51,7 +51,10 @@ export const recipeSchema = z.strictObject({
       .nonempty(),
     seed: z.int().nonnegative().default(1),
   }),
-  objective: z.strictObject({ kind: z.literal('next-token') }).default({ kind: 'next-token' }),
+  objective: z
+    .looseObject({ kind: z.string() })
+    .default({ kind: 'next-token' })
+    .describe('Kind and options of an objective'),
   length: positive.describe('Tokens that a row predicts'),
   batch: positive.describe('Rows of a batch'),
   accumulate: positive.default(1).describe('Batches of a step'),

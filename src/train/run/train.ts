@@ -15,9 +15,10 @@ import { openText } from '../data/text.ts'
 import { tokenizeCorpus } from '../data/tokenize.ts'
 import type { Rows } from '../data/types.ts'
 import { initialize } from '../initialize.ts'
-import { nextToken, type TokenBatch } from '../objectives/index.ts'
+import type { TokenBatch } from '../objectives/index.ts'
 import { stackBlocks } from '../stack.ts'
-import { Trainer, wholly } from '../trainer.ts'
+import { Trainer } from '../trainer.ts'
+import { recipeObjective } from './objective.ts'
 import { learning, type Recipe } from './recipe.ts'
 import { type Measurement, type RunOptions, type RunResult, run } from './run.ts'
 
@@ -57,11 +58,12 @@ export async function train(options: TrainOptions): Promise<Trained> {
     throw new Error(
       `the tokenizer has ${tokenizer.vocabSize} tokens, but the model's vocabulary is ${model.spec.vocab}`,
     )
+  const chosen = recipeObjective(recipe.objective, { ...model, tokenizer, seed: recipe.data.seed, at })
   const corpora: Corpus[] = []
   for (const source of recipe.data.sources) corpora.push(await openCorpus(source, tokenizer, at, onNote))
 
   const { length, batch, steps, accumulate } = recipe
-  const batches = new PackedBatches({
+  const windows = new PackedBatches({
     sources: corpora.map(({ learned, weight }) => ({ tokens: learned, weight })),
     batch,
     length,
@@ -69,9 +71,10 @@ export async function train(options: TrainOptions): Promise<Trained> {
   })
   using trainer = new Trainer({
     engine,
-    model: wholly(model.params),
-    objective: nextToken(model.spec),
-    batches,
+    model: chosen.model,
+    objective: chosen.objective,
+    measured: chosen.measured,
+    batches: chosen.batches(windows),
     ...learning(recipe),
     accumulate,
     clip: recipe.clip,
@@ -98,7 +101,7 @@ export async function train(options: TrainOptions): Promise<Trained> {
       saveModel(folder, {
         config: model.config,
         names: model.names,
-        params: trainer.parts,
+        params: chosen.weights(trainer.parts),
         dtype: recipe.dtype,
         files: tokenizerFiles(recipe, at),
       }),
@@ -201,7 +204,7 @@ function joined(parts: readonly TokenArray[]): TokenArray {
 
 /** The loss on what each source holds out; the first (or `of`) decides. */
 async function measureAll(
-  trainer: Pick<Trainer<DecoderParams, undefined, DecoderParams, TokenBatch, unknown>, 'measure'>,
+  trainer: Pick<Trainer<unknown, unknown, unknown, TokenBatch, unknown>, 'measure'>,
   corpora: readonly Corpus[],
   { measure, length, batch }: Recipe,
 ): Promise<Measurement> {
