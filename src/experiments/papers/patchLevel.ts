@@ -8,7 +8,7 @@ const patch = 4
 const length = 128
 const batch = 16
 /** Of token training on all data. */
-const steps = 300
+const steps = 240
 const patchSteps = (steps * 2) / 3
 
 /**

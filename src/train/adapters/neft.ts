@@ -136,10 +136,6 @@ function take(matrix: Tensor, chosen: Int32Array, axis: 0 | 1): Tensor {
   return tensor(taken, shape)
 }
 
-/** How many numbers are trained. */
-export const countOf = (weights: NeuronWeights): number =>
-  Object.values(weights).reduce((sum, { sizes }) => sum + sizes[0]! * sizes[1]!, 0)
-
 export default method({
   id: 'neft',
   title: 'Neuron-level fine-tuning',
