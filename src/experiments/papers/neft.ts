@@ -78,7 +78,7 @@ export default experiment({
   title: 'NeFT: tuning only the neurons that turn furthest',
   claim:
     'Training only the few percent of neurons whose weights a reference fine-tuning turns furthest does better than full fine-tuning.',
-  setting: `The starter model (TinyStories) tuned on tales of H. C. Andersen, ${steps} steps of ${batch} rows of ${length} tokens, AdamW, cosine; learning rate ${rates.everything} for everything and ${rates.neurons} for neurons (not tuned). The reference run of NeFT is the full tuning of the same seed, which is not counted as its budget. Neurons are rows of the matrices of attention and MLP; embeddings and norms stay. 'loss' is on held-out tales, 'forgetting' what is lost on held-out TinyStories. LoRA has rank 4, about the parameters of 6 %, and the neurons' rate. The paper tunes Llama 2 7B on translation and summaries.`,
+  setting: `The starter model (TinyStories) tuned on tales of H. C. Andersen, ${steps} steps of ${batch} rows of ${length} tokens, AdamW, cosine; learning rate ${rates.everything} for everything and ${rates.neurons} for neurons (not tuned). The reference run of NeFT is the full tuning of the same seed, which is not counted as its budget. Neurons are rows of the matrices of attention and MLP; embeddings and norms stay. 'loss' is on held-out tales, 'forgetting' what is lost on held-out TinyStories. LoRA has rank 4, about the parameters of 6 %, and the neurons' rate. The paper tunes Llama 2 7B on translation and summaries. All arms together take about 4 minutes on one core.`,
   model: 'models/starter: Llama, 5 layers of width 128, 1M parameters',
   data: 'H. C. Andersen in English (60 tales, the last 2 % held out), TinyStories',
   baseline: 'everything',

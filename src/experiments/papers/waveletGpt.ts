@@ -34,7 +34,7 @@ export default experiment({
   title: 'WaveletGPT: moving averages behind each block',
   claim:
     'Without any parameters more, causal Haar averages on half of the dimensions behind each block bring a GPT to the same loss in almost half of the steps.',
-  setting: `Two equal character models from scratch, ${steps} steps of ${batch} rows of ${length} characters, constant learning rate after the warm-up (as long as it decays, steps to a loss cannot be compared); windows of 1 to ${largest} on ${100 * share} % of the dimensions. 'share of steps' is the part of the ${steps} steps after which held-out loss is the baseline's final one of the same seed, interpolated between measurements every ${every} steps; 1 where it is not reached. The paper has 10 layers, a context of 512 and text8.`,
+  setting: `Two equal character models from scratch, ${steps} steps of ${batch} rows of ${length} characters, constant learning rate after the warm-up (as long as it decays, steps to a loss cannot be compared); windows of 1 to ${largest} on ${100 * share} % of the dimensions. 'share of steps' is the part of the ${steps} steps after which held-out loss is the baseline's final one of the same seed, interpolated between measurements every ${every} steps; 1 where it is not reached. The paper has 10 layers, a context of 512 and text8. All arms together take about 2.5 minutes on one core.`,
   model: 'Llama, 4 layers of width 64, 0.2M parameters',
   data: 'TinyStories as a to z and spaces (27 characters)',
   baseline: 'plain',
