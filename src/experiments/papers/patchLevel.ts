@@ -95,7 +95,7 @@ export default experiment({
   title: 'Patch-level training: the same data at half the cost',
   claim:
     'Training on patches of 4 tokens for two thirds of the data and on tokens for the rest gives no higher loss than training on tokens, at half the cost.',
-  setting: `From scratch on ${((steps * batch * length) / 1e6).toFixed(2)}M tokens, each seen once: ${steps} steps of ${batch} rows of ${length} tokens, or ${patchSteps} steps of ${batch / patch} rows of ${length} patches of ${patch} tokens and then ${steps - patchSteps} steps on tokens. Each run has its own warm-up and decay, as in the authors' code, and its optimizer begins anew. 'tokens, half' has the first arm's steps cut to the cost of patches. Operations are counted, processor time is measured on a busy machine. The paper trains 370M parameters and more on 360B tokens: there the loss has long been flat. All arms together take about 2.5 minutes on one core.`,
+  setting: `From scratch on ${((steps * batch * length) / 1e6).toFixed(2)}M tokens, each seen once: ${steps} steps of ${batch} rows of ${length} tokens, or ${patchSteps} steps of ${batch / patch} rows of ${length} patches of ${patch} tokens and then ${steps - patchSteps} steps on tokens. Each run has its own warm-up and decay, as in the authors' code, and its optimizer begins anew. 'tokens, half' has the first arm's steps cut to the cost of patches. Operations are counted, processor time is measured on a busy machine. The paper trains 370M parameters and more on up to 360B tokens. All arms together take about 2.5 minutes on one core.`,
   model: 'Llama, 3 layers of width 64, 0.2M parameters',
   data: 'TinyStories (tokenizer of 1024)',
   baseline: 'tokens',
