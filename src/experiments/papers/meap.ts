@@ -171,7 +171,7 @@ export default experiment({
   title: 'MEAP: hidden input tokens and key-value retrieval',
   claim:
     'Hiding about 15 % of the input tokens in next-token training makes a model much better at finding key information in its context, at the same cost and with about the same language modelling.',
-  setting: `From scratch, ${steps} steps of ${batch} rows of ${length} tokens, a quarter TinyStories, the others with 2 to 6 facts (Lily ball.) among story sentences and ${questions} of them again at the end. Retrieval: the word of a fact repeated at the end of a held-out row, ${rowsEach} rows for each number of facts, most likely token of the whole vocabulary. The paper trains 1.1B parameters on up to 200B tokens and asks for needles in 64K tokens. All arms together take about 10 minutes on one core.`,
+  setting: `From scratch, ${steps} steps of ${batch} rows of ${length} tokens, a quarter TinyStories, the others with 2 to 6 facts (Lily ball.) among story sentences and ${questions} of them again at the end. Retrieval: the word of a fact repeated at the end of a held-out row, ${rowsEach} rows for each number of facts, most likely token of the whole vocabulary. The paper trains 1.1B parameters on up to 200B tokens and asks for needles in 64K tokens. That words belong to names is learned suddenly, at a step that differs by seed: at one length of training three seeds say little. All arms together take about 5 minutes on one core.`,
   model: 'Llama, 3 layers of width 64, 0.2M parameters, with a mask token',
   data: 'TinyStories (2,500 stories, tokenizer of 1024), facts made up',
   baseline: 'next-token',
