@@ -13,7 +13,7 @@ const layers = [
   ['onnx'],
   ['text', 'store'],
   ['model'],
-  ['decode', 'train', 'interp'],
+  ['decode', 'train', 'interp', 'ngram'],
   ['steer', 'compress', 'memory', 'embed', 'data', 'eval'],
   ['agent', 'modal'],
   ['serve'],

@@ -6,6 +6,8 @@ import { parts, type Row } from './bench/parts.ts'
 import { verb } from './verb.ts'
 
 const names = Object.keys(parts) as (keyof typeof parts)[]
+/** What does not depend on the processor alone. */
+const onDevice: readonly string[] = ['generation', 'training']
 
 export default verb({
   name: 'bench',
@@ -19,34 +21,41 @@ export default verb({
       .boolean()
       .default(false)
       .describe('Run the peers of bench/peers in turns with us (npm install there first)'),
+    device: z.string().default('cpu').describe('Execution provider: cpu, webgpu ...'),
+    tiny: z
+      .boolean()
+      .default(false)
+      .describe('Small shapes: to see that everything runs, not how fast it is'),
     rounds: z.int().positive().default(5).describe('Pairs of runs; medians are reported'),
     threads: z.int().positive().optional().describe('Threads of one operation; all cores by default'),
     json: z.boolean().default(false).describe('One JSON object on stdout, and nothing else'),
   }),
-  flags: { only: { value: 'PART' } },
+  flags: { only: { value: 'PART' }, device: { value: 'NAME' } },
   notes: `Models are random checkpoints of published shapes; speed does not depend on what weights say.
 Share: decode against the memory bandwidth measured first, products against the fastest f32 product measured first.
+On another device than the processor: generation and training, and with --peers PyTorch on CUDA beside the others.
 Ratio: how many times faster than the peer, by pairs of neighbouring runs (median, least to greatest).`,
-  async run({ only, peers, rounds, threads, json }) {
-    await using engine = new Engine(nodeRuntime(threads === undefined ? {} : { threads }))
+  async run({ only, peers, device, tiny, rounds, threads, json }) {
+    const runtime = nodeRuntime({ provider: device, ...(threads !== undefined && { threads }) })
+    await using engine = new Engine(runtime)
     const note = (text: string): void => {
       if (!json) process.stderr.write(`${text}\n`)
     }
     note('measuring the machine ...')
-    const machine = await measureMachine(engine)
+    const machine = await measureMachine(engine, tiny)
     note(
-      `${machine.processor}, ${machine.threads} threads: ${machine.bandwidth.toFixed(1)} GB/s read, ${machine.peak.toFixed(0)} GFLOP/s f32`,
+      `${device === 'cpu' ? `${machine.processor}, ${machine.threads} threads` : device}: ${machine.bandwidth.toFixed(1)} GB/s read, ${machine.peak.toFixed(0)} GFLOP/s f32`,
     )
     const rows: Row[] = []
     for (const name of names) {
-      if (only && !only.includes(name)) continue
+      if (!(only ?? (device === 'cpu' ? names : onDevice)).includes(name)) continue
       note(`${name} ...`)
-      for (const row of await parts[name]({ engine, machine, peers, rounds, note })) {
+      for (const row of await parts[name]({ engine, machine, peers, tiny, rounds, note })) {
         rows.push(row)
         if (!json) process.stdout.write(`${format(row)}\n`)
       }
     }
-    if (json) process.stdout.write(`${JSON.stringify({ machine, rows })}\n`)
+    if (json) process.stdout.write(`${JSON.stringify({ device, machine, rows })}\n`)
     return 0
   },
 })

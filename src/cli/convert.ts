@@ -1,13 +1,13 @@
 /** `glossa convert`: a Hugging Face folder as a GGUF file, and back. */
 import * as z from 'zod'
-import { convertToGguf, convertToHuggingFace } from '../model/index.ts'
+import { convertToGguf, convertToHuggingFace, ggufArchitectures } from '../model/index.ts'
 import { jsonOption } from './common.ts'
 import { bytes, dim, note, print, printJson } from './terminal.ts'
 import { UsageError, verb } from './verb.ts'
 
 export default verb({
   name: 'convert',
-  summary: 'Convert a Llama between a Hugging Face folder and a GGUF file',
+  summary: 'Convert a Hugging Face folder to a GGUF file, and a Llama back',
   options: z.strictObject({
     model: z.string().min(1).describe('A folder in Hugging Face layout, or a .gguf file'),
     output: z.string().min(1).describe('A .gguf file, or a new folder'),
@@ -22,7 +22,8 @@ export default verb({
     output: { short: 'o', value: 'FILE.gguf|FOLDER' },
     type: { also: ['outtype'] },
   },
-  notes: `Into a folder weights keep their type; quantised ones become f32, which holds them exactly. Files are
+  notes: `GGUF files are made of ${ggufArchitectures.flatMap(({ from }) => from).join(', ')};
+what llama.cpp would compute otherwise is refused by name (a window in StarCoder2, say). Into a folder weights keep their type; quantised ones become f32, which holds them exactly. Files are
 written whole or not at all.`,
   run({ model, output, type, json }) {
     const toGguf = output.endsWith('.gguf')

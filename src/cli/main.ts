@@ -2,6 +2,7 @@
 /** The command line: one file per verb, registered in one list. */
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
+import adapt from './adapt.ts'
 import bench from './bench.ts'
 import chat from './chat.ts'
 import convert from './convert.ts'
@@ -28,6 +29,7 @@ const verbs: readonly Verb[] = [
   convert,
   exportModel,
   train,
+  adapt,
   tokenizer,
   methods,
   reproduce,

@@ -7,7 +7,8 @@ import { parseRecipe } from '../train/run/recipe.ts'
 import { stateFile } from '../train/run/run.ts'
 import { train } from '../train/run/train.ts'
 import { jsonOption } from './common.ts'
-import { exitCode, interruptible, note, print, printJson, short, status, table } from './terminal.ts'
+import { duration, StepBar } from './stepBar.ts'
+import { exitCode, interruptible, note, print, printJson, short, table } from './terminal.ts'
 import { verb } from './verb.ts'
 
 export default verb({
@@ -96,39 +97,5 @@ function readJson(path: string): unknown {
     return JSON.parse(readFileSync(path, 'utf8'))
   } catch (error) {
     throw new Error(`${basename(path)}: not JSON: ${(error as Error).message}`)
-  }
-}
-
-const duration = (seconds: number): string => {
-  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60)]
-  return hours > 0
-    ? `${hours} h ${minutes} min`
-    : minutes > 0
-      ? `${minutes} min ${Math.floor(seconds % 60)} s`
-      : `${seconds.toFixed(1)} s`
-}
-
-/** Loss (a running mean), speed and time left, on one line of the terminal. */
-class StepBar {
-  readonly #total: number
-  #loss: number | undefined
-  /** Ends of the last steps, with what each learned from. */
-  #recent: { readonly time: number; readonly weight: number }[] = [{ time: performance.now(), weight: 0 }]
-
-  constructor(total: number) {
-    this.#total = total
-  }
-
-  step(step: number, loss: number, weight: number): void {
-    this.#loss = this.#loss === undefined ? loss : 0.95 * this.#loss + 0.05 * loss
-    this.#recent = [...this.#recent, { time: performance.now(), weight }].slice(-50)
-    const seconds = (this.#recent.at(-1)!.time - this.#recent[0]!.time) / 1000
-    const learned = this.#recent.slice(1).reduce((sum, entry) => sum + entry.weight, 0)
-    const left = (seconds / (this.#recent.length - 1)) * (this.#total - step)
-    const done = Math.floor((24 * step) / this.#total)
-    status(
-      `${'█'.repeat(done)}${'░'.repeat(24 - done)} ${step}/${this.#total}  loss ${this.#loss.toFixed(3)}  ` +
-        `${short(learned / seconds)} tokens/s  ${duration(left)} left`,
-    )
   }
 }

@@ -1,10 +1,12 @@
 /**
  * Beam search, and diverse beam search (Vijayakumar et al. 2018): the beams are divided into groups, and a token
  * costs a later group `diversityPenalty` for each time that an earlier group has chosen it in the same step. Scores
- * are those of Hugging Face: the sum of log-probabilities over length ** lengthPenalty.
+ * are those of Hugging Face: the sum of log-probabilities (less the penalties) over length ** lengthPenalty. A group
+ * that is done costs later ones nothing; in transformers 4 it went on choosing the pad token.
  */
 import { type Jitted, mapTree, type Tensor, tensor } from '../array/index.ts'
-import { type Cache, cacheAxes, type Model } from '../model/index.ts'
+import { type Cache, cacheAxes } from '../model/cache.ts'
+import type { Model } from '../model/model.ts'
 import { logSumExp } from './logits.ts'
 
 export interface BeamOptions {
@@ -38,15 +40,20 @@ interface Running {
   readonly row: number
 }
 
+interface GroupOptions extends Required<Pick<BeamOptions, 'lengthPenalty' | 'earlyStopping' | 'ends'>> {
+  /** Whether it is the only group. */
+  readonly alone: boolean
+}
+
 /** One group of beams: what runs, and what has ended. */
 class Group {
   running: Running[]
   finished: Beam[] = []
   done = false
   readonly size: number
-  readonly #options: Required<Pick<BeamOptions, 'lengthPenalty' | 'earlyStopping' | 'ends'>>
+  readonly #options: GroupOptions
 
-  constructor(size: number, firstRow: number, options: Group['options']) {
+  constructor(size: number, firstRow: number, options: GroupOptions) {
     this.size = size
     this.#options = options
     // All begin alike: only the first may lead at first.
@@ -55,10 +62,6 @@ class Group {
       logprob: i === 0 ? 0 : -1e9,
       row: firstRow + i,
     }))
-  }
-
-  get options(): Required<Pick<BeamOptions, 'lengthPenalty' | 'earlyStopping' | 'ends'>> {
-    return this.#options
   }
 
   /** Goes on by one token. `scores` are log-probabilities of each running beam, [vocab] each. */
@@ -79,7 +82,12 @@ class Group {
       } else if (rank < this.size) this.finish(longer)
     })
     this.running = next
-    this.done = this.finished.length >= this.size && (this.#options.earlyStopping || !this.#canImprove())
+    // What may still come is judged by the leading beam; with groups, as transformers 4 alone has them, by the best
+    // candidate, which may have ended.
+    const leader = this.#options.alone ? next[0]! : candidates[0]!
+    this.done =
+      this.finished.length >= this.size &&
+      (this.#options.earlyStopping || !this.#canImprove(leader.logprob, next[0]!.tokens.length))
   }
 
   finish({ tokens, logprob }: Pick<Running, 'tokens' | 'logprob'>): void {
@@ -89,11 +97,9 @@ class Group {
     this.finished.length = Math.min(this.finished.length, this.size)
   }
 
-  /** Whether the leading beam, if it ended now, would be better than the worst that has ended. */
-  #canImprove(): boolean {
-    const [leader] = this.running
-    const score = leader!.logprob / leader!.tokens.length ** this.#options.lengthPenalty
-    return score > this.finished.at(-1)!.score
+  /** Whether a text that ended now would be better than the worst that has ended. */
+  #canImprove(logprob: number, length: number): boolean {
+    return logprob / length ** this.#options.lengthPenalty > this.finished.at(-1)!.score
   }
 }
 
@@ -147,7 +153,7 @@ export async function beamSearch(
     throw new RangeError('diversityPenalty needs beamGroups above 1')
   const capacity = Math.min(model.context, prompt.length + maxTokens)
   const size = beams / groups
-  const settings = { lengthPenalty, earlyStopping, ends }
+  const settings = { lengthPenalty, earlyStopping, ends, alone: groups === 1 }
   const all = Array.from({ length: groups }, (_, g) => new Group(size, g * size, settings))
   const { vocab } = model.spec
 

@@ -116,7 +116,7 @@ function endsOf(config: unknown, generation: unknown): number[] {
     ...[listed].flat(),
     ...['eos', 'eot', 'eom'].map((name) => given(config, `tokenizer.ggml.${name}_token_id`)),
   ]
-  return [...new Set(ids.filter((id): id is number => Number.isInteger(id) && (id as number) >= 0))]
+  return [...new Set(ids.filter((id): id is number => Number.isSafeInteger(id) && (id as number) >= 0))]
 }
 
 /** The configuration of a Hugging Face model, and the family that it names. */

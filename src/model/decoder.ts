@@ -1,7 +1,7 @@
 /** The decoder: one forward pass for training, scoring, prefill and single steps, described by data. */
 import { addDims, concat, type Dim, iota, size, type Tensor } from '../array/index.ts'
 import type { AttentionCache, Cache, LayerCache, StateCache } from './cache.ts'
-import { attention, bothWays, cacheMask, type Place, visibility } from './parts/attention.ts'
+import { attention, bothWays, cacheMask, growingMask, type Place, visibility } from './parts/attention.ts'
 import { ffn } from './parts/ffn.ts'
 import { addNorm, linear, lookUp, norm, softcap } from './parts/linear.ts'
 import type { RotaryTables } from './parts/position.ts'
@@ -22,13 +22,24 @@ export interface ForwardInput {
     readonly composed?: boolean
   }
   /**
+   * Past tokens of a cache without room, which the new ones are appended to, as exported models pass it on: [batch,
+   * heads, past, size]. Rows may be padded anywhere. Only attention can.
+   */
+  readonly growing?: {
+    readonly cache: readonly AttentionCache[]
+    /** i32 [batch, T] */
+    readonly positions: Tensor
+    /** i32 [batch, past + T]: 0 for padding. */
+    readonly attended: Tensor
+  }
+  /**
    * i32 [batch]: compute logits at this position of each row only, [batch, 1, vocab]. It is the row's last: with a
    * cache, tokens after it are padding.
    */
   readonly at?: Tensor
   /**
-   * Positions see what comes after them too, without a causal mask. `mask` [batch, T] has 0 for padding, which only
-   * sees itself and is seen by nobody; behind the tokens of a causal model padding needs no mask.
+   * Positions see what comes after them too, without a causal mask. `mask` [batch, T] has 0 for padding, which nobody
+   * sees but itself. (With a causal mask, padding behind the tokens is hidden from them anyway.)
    */
   readonly bidirectional?: { readonly mask?: Tensor | undefined } | undefined
 }
@@ -48,7 +59,7 @@ export const prefixLength = ({ blocks }: DecoderParams): number =>
  * a soft prompt before them, `offset` the prefix.
  */
 function placeOf(
-  { past, bidirectional }: ForwardInput,
+  { past, growing, bidirectional }: ForwardInput,
   time: Dim,
   offset: number,
   rotary: RotaryTables | undefined,
@@ -60,17 +71,23 @@ function placeOf(
       return made.get(window)!
     }
   }
-  if (past && bidirectional)
+  if (bidirectional && (past || growing))
     throw new Error(
       'a cache holds what earlier tokens saw: without a causal mask the row is computed as a whole',
     )
+  if (bidirectional) {
+    if (offset > 0) throw new Error('a prefix is for models with a causal mask')
+    const mask = once((window) => bothWays(time, window, bidirectional.mask))
+    return { positions: iota(time), offset, composed: true, mask, rotary }
+  }
+  if (growing) {
+    const { cache, positions, attended } = growing
+    const mask = once((window) => growingMask(attended, cache[0]!.keys.shape[2]!, time, window))
+    return { positions, offset, composed: true, grows: true, mask, rotary }
+  }
   if (!past) {
     const positions = offset === 0 ? iota(time) : iota(time).add(offset)
-    const mask = once((window) =>
-      bidirectional
-        ? bothWays(time, window, bidirectional.mask)
-        : visibility(positions, addDims(time, offset), window),
-    )
+    const mask = once((window) => visibility(positions, addDims(time, offset), window))
     return { positions, offset, composed: true, mask, rotary }
   }
   const { cache, composed = false } = past
@@ -108,15 +125,13 @@ export function forward(
     throw new Error('a soft prompt goes on as the prefix that it leaves behind: attach it with `attach`')
   const count = (prompt?.shape[0] as number | undefined) ?? 0
   if (!input.tokens === !input.embeddings) throw new Error('forward takes either tokens or embeddings')
-  if (input.past) taps.refuseCache()
-  if (input.bidirectional && (prompt || prefixLength(params) > 0 || params.blocks.some(({ ssm }) => ssm)))
-    throw new Error(
-      'without a causal mask there are neither prefixes nor soft prompts nor state-space layers',
-    )
+  if (input.past || input.growing) taps.refuseCache()
   const rows = input.embeddings ?? embed(spec, params, input.tokens!)
   const time = rows.shape[1]!
   const place = placeOf(input, addDims(time, count), prefixLength(params), rotary)
   const ends = endsOf(input, time)
+  if (input.bidirectional && (prompt || spec.stateSpace))
+    throw new Error('a soft prompt and layers with a state are for models with a causal mask')
   let residual = taps.at('hook_embed', enter(spec, params, rows))
   if (params.positions && spec.position.kind === 'learned') {
     const { offset = 0 } = spec.position
@@ -152,8 +167,9 @@ export function forward(
     update = update && rowsAt(update, at)
   }
 
+  const given = (input.growing ?? input.past)?.cache
   const mix = (block: BlockParams, x: Tensor, layer: number): { out: Tensor; cache?: LayerCache } => {
-    const own = input.past?.cache[layer]
+    const own = given?.[layer]
     return mixerOf(spec, layer) === 'stateSpace'
       ? stateSpace(spec, block.ssm!, x, ends, own as StateCache | undefined, taps, layer)
       : attention(spec, block.attn!, x, place, own as AttentionCache | undefined, taps, layer)
@@ -237,7 +253,7 @@ export function forward(
   // A head is a row for each token, whatever the layout of the blocks.
   const read = params.projectOut ? linear(final, params.projectOut, 'out-in') : final
   const logits = linear(read, params.head ?? { weight: params.embed }, 'out-in')
-  return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(input.past && { cache }) }
+  return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(given && { cache }) }
 }
 
 /** The rows of the embedding for tokens [batch, T]: [batch, T, width of the embeddings]. */

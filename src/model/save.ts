@@ -36,6 +36,12 @@ export function saveModel(folder: string, options: SaveOptions): void {
   })
 }
 
+/** The files of a model's folder that describe its tokenizer and how it generates. */
+export const tokenizerFilesOf = (folder: string): string[] =>
+  ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'generation_config.json']
+    .map((name) => join(folder, name))
+    .filter((path) => existsSync(path))
+
 /** The parameters under the names of the checkpoint. */
 export function namedTensors(
   params: DecoderParams,

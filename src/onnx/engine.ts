@@ -107,7 +107,7 @@ export class Engine implements Compiler {
       external: constants.inMemory,
     }
     const { session, release } = await this.#open(model, constants, settings)
-    const inPlace = this.runtime.writesInPlace ? lowered.inPlace : new Map<number, number>()
+    const inPlace = this.runtime.overwritable ? lowered.inPlace : new Map<number, number>()
     return new SessionProgram(this.runtime, graph, session, { used: lowered.used, inPlace }, release)
   }
 

@@ -5,7 +5,7 @@ import type { Value } from '../array/op.ts'
 import type { Storage } from '../array/storage.ts'
 import type { Tensor } from '../array/tensor.ts'
 import { nameOutputs, OnnxEmitter, readsOf, valueInfo } from './emitter.ts'
-import type { OnnxModel, OnnxNode, TensorBytes } from './proto.ts'
+import type { OnnxModel, OnnxNode, OnnxValueInfo, TensorBytes } from './proto.ts'
 
 export interface LowerOptions {
   readonly name: string
@@ -24,7 +24,7 @@ export interface ValueNames {
 }
 
 export interface Lowered {
-  readonly model: OnnxModel
+  readonly model: OnnxModel & Record<'inputs' | 'outputs', readonly OnnxValueInfo[]>
   /** Graph inputs that the program uses, by index; others are not fed. */
   readonly used: readonly number[]
   /** Outputs that their operator really writes over an input. */

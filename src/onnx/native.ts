@@ -35,7 +35,9 @@ const table = {
   SetSessionGraphOptimizationLevel: [23, status, [handle, 'int']],
   SetIntraOpNumThreads: [24, status, [handle, 'int']],
   SetInterOpNumThreads: [25, status, [handle, 'int']],
+  CreateTensorAsOrtValue: [48, status, [handle, handle, 'size_t', 'int', result]],
   CreateTensorWithDataAsOrtValue: [49, status, [handle, handle, 'size_t', handle, 'size_t', 'int', result]],
+  CreateMemoryInfo: [68, status, ['str', 'int', 'int', 'int', result]],
   CreateCpuMemoryInfo: [69, status, ['int', 'int', result]],
   AllocatorFree: [76, status, [handle, handle]],
   GetAllocatorWithDefaultOptions: [78, status, [result]],
@@ -47,6 +49,7 @@ const table = {
   GetAvailableProviders: [125, status, [result, counted]],
   ReleaseAvailableProviders: [126, status, [handle, 'int']],
   AddSessionConfigEntry: [130, status, [handle, 'str', 'str']],
+  CreateAllocator: [131, status, [handle, handle, result]],
   SessionOptionsAppendExecutionProvider: [216, status, [handle, 'str', handle, handle, 'size_t']],
   AddExternalInitializersFromFilesInMemory: [279, status, [handle, handle, handle, handle, 'size_t']],
 } as const satisfies Record<string, readonly [number, string, readonly unknown[]]>
@@ -74,6 +77,8 @@ export class Api {
   /** A library that nobody refers to is unloaded. */
   readonly library: unknown
   readonly #functions = new Map<Name, KoffiFunc<(...args: unknown[]) => unknown>>()
+
+  readonly #inUse = new Set<unknown>()
 
   constructor() {
     // Native code runs on stacks of this size; a graph of a thousand nodes is walked recursively.
@@ -115,10 +120,12 @@ export class Api {
     return made[0]!
   }
 
-  /** Calls a function in another thread. */
+  /** Calls a function in another thread. Its arguments are kept from the garbage collector until it is done. */
   callAside(name: Name, ...args: unknown[]): Promise<void> {
+    this.#inUse.add(args)
     return new Promise((resolve, reject) => {
       this.#functions.get(name)!.async(...args, (error: unknown, failed: unknown) => {
+        this.#inUse.delete(args)
         if (error) reject(error)
         else if (failed) reject(this.#error(failed as Pointer))
         else resolve()

@@ -55,7 +55,8 @@ export class SessionProgram implements Program {
     const bindings = this.#check(inputs)
     const outputs = this.#outputs.map(({ dtype, shape }, i) => {
       const over = this.#inPlace.get(i)
-      if (over !== undefined) return inputs[over]!.storage
+      if (over !== undefined && this.#runtime.overwritable?.(inputs[over]!.storage))
+        return inputs[over]!.storage
       const sizes = evaluateShape(shape, bindings)
       return this.#takeSpare(i, sizes) ?? this.#runtime.allocate(dtype, sizes)
     })
@@ -66,7 +67,7 @@ export class SessionProgram implements Program {
     for (const [output, input] of this.#recycled) this.#giveAway(output, inputs[input]!)
     return outputs.map((storage, i) => {
       const over = this.#inPlace.get(i)
-      return over === undefined ? fromStorage(storage) : inputs[over]!
+      return over !== undefined && inputs[over]!.storage === storage ? inputs[over]! : fromStorage(storage)
     })
   }
 

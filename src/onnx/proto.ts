@@ -40,12 +40,15 @@ export interface OnnxValueInfo {
   readonly shape: readonly (number | string)[]
 }
 
+/** A value of any shape. */
+type OnnxAnyShape = Omit<OnnxValueInfo, 'shape'> & Partial<OnnxValueInfo>
+
 export interface OnnxGraph {
   readonly name: string
   readonly nodes: readonly OnnxNode[]
   readonly initializers: readonly OnnxTensor[]
-  readonly inputs: readonly OnnxValueInfo[]
-  readonly outputs: readonly OnnxValueInfo[]
+  readonly inputs: readonly OnnxAnyShape[]
+  readonly outputs: readonly OnnxAnyShape[]
 }
 
 export interface OnnxModel extends OnnxGraph {
@@ -130,7 +133,7 @@ function tensor({ name, dtype, shape, bytes }: OnnxTensor, pbf: PbfWriter): void
   }
 }
 
-function valueInfo({ name, dtype, shape }: OnnxValueInfo, pbf: PbfWriter): void {
+function valueInfo({ name, dtype, shape }: OnnxAnyShape, pbf: PbfWriter): void {
   pbf.writeStringField(1, name)
   pbf.writeMessage(
     2,
@@ -139,6 +142,7 @@ function valueInfo({ name, dtype, shape }: OnnxValueInfo, pbf: PbfWriter): void 
         1,
         (_, array) => {
           array.writeVarintField(1, dataType[dtype])
+          if (!shape) return
           array.writeMessage(
             2,
             (_, dims) => {

@@ -60,8 +60,8 @@ export interface Runtime {
   readonly provider: string
   /** Default number of threads. */
   readonly threads: number
-  /** Whether a program may be given the memory of an input for an output. */
-  readonly writesInPlace: boolean
+  /** Whether a program may be given this memory of an input for an output too; absent where it never may. */
+  overwritable?(storage: Storage): boolean
   /** Where bytes of a file are for a session that maps them; absent where there are no files to map. */
   mapFile?(file: FileRange): MappedRange
   /** Memory for a result; what it holds is undefined. */

@@ -1,6 +1,6 @@
 /**
- * ONNX Runtime in a browser: WebAssembly on the processor, or WebGPU. It manages the memory of results itself, so
- * nothing is written in place; on WebGPU results, and the large arguments they came from, stay on the device.
+ * ONNX Runtime in a browser: WebAssembly on the processor, or WebGPU. On WebGPU results, and the large arguments they
+ * came from, stay on the device, and are written over there; on WebAssembly results are copied out of its memory.
  */
 import type * as Ort from 'onnxruntime-web'
 import { type DType, type TypedArray, typedArray } from '../array/dtype.ts'
@@ -49,7 +49,9 @@ export async function webRuntime(options: WebRuntimeOptions = {}): Promise<Runti
   return {
     provider,
     threads,
-    writesInPlace: false,
+    ...(provider === 'webgpu' && {
+      overwritable: (storage: Storage) => storage instanceof ResultStorage && storage.onDevice,
+    }),
     allocate: (dtype, shape) => new ResultStorage(dtype, shape),
     createSession: (model, settings) => WebSession.create(ort, provider, model, settings),
   }
@@ -84,9 +86,19 @@ class ResultStorage implements OwnStorage {
     return this.#value
   }
 
+  get onDevice(): boolean {
+    return this.#value?.location === 'gpu-buffer'
+  }
+
+  /** What a program can write over; otherwise it makes a new value. */
+  get target(): Ort.Tensor | null {
+    return this.onDevice ? this.value : null
+  }
+
   write(value: Ort.Tensor): void {
-    this.dispose()
+    if (this.#value !== value) this.dispose()
     this.#value = value
+    this.#host = undefined
   }
 
   read(): TypedArray {
@@ -97,7 +109,10 @@ class ResultStorage implements OwnStorage {
   }
 
   async load(): Promise<void> {
-    this.#host ??= this.#view(await this.value.getData())
+    const { value } = this
+    const data = await inTurn(() => value.getData())
+    // Meanwhile a program may have written another.
+    if (this.#value === value) this.#host ??= this.#view(data)
   }
 
   /** Without Float16Array, which newer browsers have. */
@@ -107,8 +122,12 @@ class ResultStorage implements OwnStorage {
   }
 
   give(): OwnStorage {
-    this.dispose()
-    return new ResultStorage(this.dtype, this.shape)
+    const given = new ResultStorage(this.dtype, this.shape)
+    if (this.onDevice) given.#value = this.value
+    else this.dispose()
+    this.#value = undefined
+    this.#host = undefined
+    return given
   }
 
   dispose(): void {
@@ -218,7 +237,11 @@ class WebSession implements Session {
       const feeds: Record<string, Ort.Tensor> = {}
       for (const [i, storage] of inputs.entries())
         feeds[this.#model.inputs[i]!] = await this.#valueOf(storage)
-      const results = await this.#session.run(feeds, [...this.#model.outputs])
+      const targets = outputs.map((storage, i) => [
+        this.#model.outputs[i]!,
+        (storage as ResultStorage).target,
+      ])
+      const results = await this.#session.run(feeds, Object.fromEntries(targets))
       for (const [i, storage] of outputs.entries())
         (storage as ResultStorage).write(results[this.#model.outputs[i]!]!)
     })

@@ -15,10 +15,11 @@ export {
   chatTemplateSource,
   renderChat,
 } from './chat.ts'
-export { type TokenizerFiles, tokenizerFilesFromGguf } from './convert/fromGguf.ts'
+export { type TokenizerFiles, templateField, tokenizerFilesFromGguf } from './convert/fromGguf.ts'
 export { type TokenizerMetadata, tokenizerToGguf } from './convert/toGguf.ts'
 export { TokenizerError } from './errors.ts'
 export { renderTemplate } from './jinja.ts'
+export { chatTemplateBeside } from './load/chatTemplate.ts'
 export { tokenizerFromGguf } from './load/gguf.ts'
 export { type HuggingFaceFiles, tokenizerFromHuggingFace } from './load/huggingface.ts'
 export { tokenizerFromLlama2c } from './load/llama2c.ts'

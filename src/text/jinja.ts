@@ -27,7 +27,7 @@ export function renderTemplate(
   try {
     for (const [name, value] of Object.entries({ ...globals, ...variables })) environment.set(name, value)
     const program = parse(tokenize(withoutMarks(source), { lstrip_blocks: true, trim_blocks: true }))
-    return (new Interpreter(environment).run(program) as { value: string }).value
+    return (bounded(environment).run(program) as { value: string }).value
   } catch (error) {
     throw new Error(`chat template: ${(error as Error).message}`, { cause: error })
   }
@@ -40,11 +40,29 @@ export function renderTemplate(
 const withoutMarks = (source: string): string =>
   source.replace(/\{%(-?)\s*(?:end)?generation\s*(-?)%\}/g, '{%$1 if true %}{% endif $2%}')
 
+/** Templates come with models, from anyone: one that would run for minutes is stopped. */
+const mostSteps = 500_000
+const longestRange = 100_000
+
+/** An interpreter that counts what it evaluates. */
+function bounded(environment: Environment): Interpreter {
+  const interpreter = new Interpreter(environment)
+  const evaluate = interpreter.evaluate.bind(interpreter)
+  let steps = 0
+  interpreter.evaluate = (...args: Parameters<typeof evaluate>) => {
+    if (++steps > mostSteps) throw new Error(`it takes more than ${mostSteps} steps`)
+    return evaluate(...args)
+  }
+  return interpreter
+}
+
 /** Python's `range`, as a list. */
 function range(first: number, end?: number, step = 1): number[] {
   const [from, to] = end === undefined ? [0, first] : [first, end]
   if (step === 0) throw new Error('range: the step must not be zero')
-  return Array.from({ length: Math.max(0, Math.ceil((to - from) / step)) }, (_, i) => from + i * step)
+  const length = Math.max(0, Math.ceil((to - from) / step))
+  if (!(length <= longestRange)) throw new Error(`range: ${length} numbers are too many for a template`)
+  return Array.from({ length }, (_, i) => from + i * step)
 }
 
 const months = [

@@ -14,7 +14,7 @@ export {
   policyRun,
   type Reward,
   type RoundReport,
-  rule,
+  rewardByRule,
   type Sampler,
 } from './policyRun.ts'
 export {

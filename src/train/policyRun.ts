@@ -7,7 +7,7 @@
  * if the sampler is one, too.
  */
 import { random, type Tensor, tensor } from '../array/index.ts'
-import type { DecoderParams } from '../model/index.ts'
+import type { DecoderParams } from '../model/spec.ts'
 import {
   type PolicyAlgorithm,
   type PolicyBatch,
@@ -16,7 +16,7 @@ import {
   type ScoredAnswer,
 } from './objectives/policy.ts'
 import { rowAxes, tokenLogProbabilities } from './objectives/reading.ts'
-import { type Answered, answers } from './objectives/rows.ts'
+import { type Answered, answerRows } from './objectives/rows.ts'
 import { type StepReport, Trainer, type TrainerOptions, type TrainingState } from './trainer.ts'
 
 export interface Answer {
@@ -37,13 +37,13 @@ export type Sampler = (
   options: { readonly samples: number; readonly seed: number },
 ) => Promise<readonly Answer[]>
 
-/** A number for each answer: a rule, or a model (`rewardBy`). */
+/** A number for each answer: a rule, or a model (`rewardByModel`). */
 export type Reward = (
   answers: readonly (Answered & Answer)[],
 ) => readonly number[] | Promise<readonly number[]>
 
 /** A reward from the answers' texts alone. */
-export const rule =
+export const rewardByRule =
   (judge: (text: string) => number): Reward =>
   (all) =>
     all.map(({ text }) => {
@@ -139,7 +139,7 @@ export async function policyRun<Params, Frozen, State>(
       return { ...one, prompt: asked[Math.floor(i / samples)]! }
     })
     const rewards = await options.reward(all)
-    const { tokens, mask } = answers(all)
+    const { tokens, mask } = answerRows(all)
     const { logprobs, values } = await read(trainer.parts, tokens)
     const known = {
       logprobs: await ofAnswers(logprobs, mask),
@@ -199,7 +199,7 @@ type Known = Answered &
 
 /** Rows of one step, padded to the longest. */
 export function policyBatch(rows: readonly Known[]): PolicyBatch {
-  const { tokens, mask } = answers(rows)
+  const { tokens, mask } = answerRows(rows)
   const time = tokens.sizes[1]!
   const placed = (list: (row: Known) => readonly number[] | undefined): Tensor | undefined => {
     if (!list(rows[0]!)) return undefined

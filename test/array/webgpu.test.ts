@@ -1,7 +1,5 @@
-/** The same graphs on the GPU as on the processor: where there is none, on SwiftShader, which Chromium brings. */
-import { existsSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
-import { expect, test } from 'vitest'
+/** The same graphs on the GPU, or on SwiftShader, as on the processor; and where their results are. */
+import { describe, expect, test } from 'vitest'
 import {
   addLayerNorm,
   addRmsNorm,
@@ -11,27 +9,17 @@ import {
   scan,
   softmax,
   type Tensor,
+  tensor,
+  trace,
+  zeros,
 } from '../../src/array/index.ts'
-import { Model } from '../../src/model/index.ts'
 import { chooseProvider, Engine, nodeRuntime } from '../../src/onnx/index.ts'
+import { openGpu } from '../webgpu.ts'
 import { expectClose, floats, toNd } from './support.ts'
-
-const software = '/usr/lib/chromium/vk_swiftshader_icd.json'
-if (existsSync(software)) process.env.VK_ICD_FILENAMES ??= software
 
 /** Relative to 1 + |expected|: sums in another order, and approximate exponentials. */
 const tolerance = 1e-4
 
-/** The engine, or undefined where no adapter is found. */
-async function openGpu(): Promise<Engine | undefined> {
-  try {
-    const engine = new Engine(nodeRuntime({ provider: 'webgpu' }))
-    await engine.compute(floats([2, 2]).add(1))
-    return engine
-  } catch {
-    return undefined
-  }
-}
 const gpu = await openGpu()
 const cpu = new Engine(nodeRuntime({ threads: 1 }))
 
@@ -65,13 +53,55 @@ test.skipIf(!gpu).each(Object.keys(cases))('%s', async (name) => {
   expectClose(toNd(await gpu!.compute(y)), toNd(await cpu.compute(y)), tolerance)
 })
 
-const models = ['models/starter', 'test/fixtures/families/mamba']
-test.skipIf(!gpu).each(models)('the model %s', { timeout: 180_000 }, async (name) => {
-  const path = fileURLToPath(new URL(`../../${name}`, import.meta.url))
-  const [there, here] = [gpu!, cpu].map((engine) => Model.open(path, engine))
-  const tokens = [[1, 5, 9, 20]]
-  const { logits } = await there!.run(tokens)
-  expectClose(toNd(logits!), toNd((await here!.run(tokens)).logits!), tolerance)
+describe.skipIf(!gpu)('results on the device', () => {
+  const [rows, columns] = [64, 64]
+  const expectAll = (data: ArrayLike<unknown>, value: number) =>
+    expect(new Set(Array.from(data, Number))).toEqual(new Set([value]))
+  const ones = () => tensor(new Float32Array(rows * columns).fill(1), [rows, columns])
+
+  test('take turns where no operator writes over them', async () => {
+    using f = gpu!.jit((k: Tensor) => ({ k: k.mul(2) }), { inPlace: { k: '0' } })
+    const { k: first } = await f(ones())
+    const { k: second } = await f(first)
+    expect(() => first.data).toThrow('disposed')
+    expectAll((await f(second)).k.data, 8)
+  })
+
+  test('are read at once, or after load() while a program runs', async () => {
+    const y = await gpu!.compute(ones().mul(3))
+    const program = await gpu!.compile(trace((x: Tensor) => x.mul(5), [y]).graph)
+    const run = program.run([y])
+    expect(() => y.data).toThrow('await its load() before reading it')
+    expectAll(await y.load(), 3)
+    const [z] = await run
+    expectAll(z!.data, 15)
+    y.dispose()
+    expect(() => y.data).toThrow('disposed')
+    program.dispose()
+  })
+
+  test('go from one engine to another', async () => {
+    const y = await gpu!.compute(ones().mul(3))
+    expectAll((await cpu.compute(y.add(1))).data, 4)
+    expectAll((await gpu!.compute(y.add(1))).data, 4)
+  })
+
+  test('leave memory as it was when they are disposed of, or dropped', async () => {
+    const megabytes = 4
+    using f = gpu!.jit((x: Tensor) => x.add(1))
+    const x = zeros([megabytes << 8, 1 << 10])
+    const round = async (count: number): Promise<number> => {
+      for (let i = 0; i < count; i++) {
+        const y = await f(x)
+        if (i % 2) y.dispose()
+      }
+      return process.memoryUsage().rss / 2 ** 20
+    }
+    const before = await round(100)
+    const after = await round(200)
+    // Half of them would be 400 MB.
+    expect(after - before).toBeLessThan(200)
+  })
 })
 
 test('the fastest provider is chosen, with the figures', async () => {

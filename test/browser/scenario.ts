@@ -15,17 +15,37 @@ export interface Outcome {
   readonly tokens: readonly number[]
   readonly text: string
   readonly tap: readonly number[]
+  /** Whether the cache was written in place, in each of two steps. */
+  readonly inPlace: readonly boolean[]
+  /** After both. */
+  readonly logits: readonly number[]
   /** Before a step of training. */
   readonly loss?: number
   /** Sums of squares of every parameter after it. */
   readonly squares?: readonly number[]
 }
 
-export const files = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'] as const
-
 export interface ScenarioOptions {
   readonly maxTokens: number
   readonly train: boolean
+}
+
+/** Two steps of generation, each with the cache that the one before has given. */
+export async function twoSteps(model: Model): Promise<Pick<Outcome, 'inPlace' | 'logits'>> {
+  const { step } = model.programs({})
+  const inPlace: boolean[] = []
+  let logits: readonly number[] = []
+  let cache = model.newCache(1, 64)
+  for (const token of [5, 9]) {
+    const [tokens, zero] = [tensor(Int32Array.of(token), [1, 1]), tensor(Int32Array.of(0))]
+    const lengths = tensor(Int32Array.of(inPlace.length))
+    const given = new Map(leaves(cache))
+    const result = await step({ tokens, cache, lengths, at: zero })
+    inPlace.push(leaves(result.cache).every(([path, leaf]) => leaf === given.get(path)))
+    cache = result.cache
+    logits = Array.from((await result.logits.load()) as Float32Array)
+  }
+  return { inPlace, logits }
 }
 
 export async function scenario(
@@ -39,7 +59,8 @@ export async function scenario(
   const site = 'blocks.1.hook_resid_post'
   const reads = await model.run([[1, 5, 9, 20]], { read: [site] })
   const tap = Array.from((await reads[site]!.load()) as Float32Array)
-  const outcome = { provider: engine.provider, tokens, text, tap }
+  const steps = await twoSteps(model)
+  const outcome = { provider: engine.provider, tokens, text, tap, ...steps }
   if (!train) return outcome
 
   const optimizer = adamw({ weightDecay: 0.1 })

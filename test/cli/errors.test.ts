@@ -86,7 +86,11 @@ const cases: [args: string[], code: number, message: string | RegExp][] = [
   [['generate', '-m', t5, ...tokens, '--beams', '2', '--temp', '0'], 1, /beams needs a decoder/],
   [['generate', '-m', t5, ...tokens, '--prompt-logprobs'], 1, /promptLogprobs needs a decoder/],
   [['generate', '-m', t5, '--tokens', '3,64'], 1, 'token 64 is outside the vocabulary of 64'],
-  [['export', '-m', llamaTiny, '-o', 'model.bin'], 2, '--output model.bin: must end in .onnx'],
+  [
+    ['export', '-m', llamaTiny, '-o', 'model.bin'],
+    2,
+    '--output model.bin: must end in .onnx; a folder needs --layout transformers.js',
+  ],
   [['export', '-m', llamaTiny, '-o', '/nowhere/model.onnx'], 1, /\/nowhere.*no such file or folder$/],
 ]
 

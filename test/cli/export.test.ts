@@ -1,4 +1,4 @@
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { InferenceSession, Tensor } from 'onnxruntime-node'
@@ -111,12 +111,104 @@ describe('glossa export', () => {
       allClose(logits, expected, limits)
     }
     await check(await step([...rows[0]!, 0, 0, ...rows[1]!], 5, [0, 0], [2, 4]))
-    for (const next of [7, 30]) {
+    // Single tokens, and then three and two of them: several rows, several new tokens, and a past.
+    for (const fresh of [
+      [[7], [7]],
+      [[30], [30]],
+      [
+        [9, 44, 21],
+        [12, 8],
+      ],
+    ]) {
       const lengths = rows.map((row) => row.length)
-      for (const row of rows) row.push(next)
-      await check(await step([next, next], 1, lengths, [0, 0]))
+      for (const [i, row] of rows.entries()) row.push(...fresh[i]!)
+      const width = fresh[0]!.length
+      const ids = fresh.flatMap((row) => [...row, ...new Array<number>(width - row.length).fill(0)])
+      const at = fresh.map((row) => row.length - 1)
+      await check(await step(ids, width, lengths, at))
     }
   })
+
+  it.each([
+    [gpt2Tiny, 'f32'],
+    [llamaTiny, 'f32'],
+    [llamaTiny16, 'int8'],
+    [llamaTiny16, 'int4'],
+  ] as const)(
+    '%s in %s for transformers.js: rows padded at their beginning, then chunks',
+    async (model, weights) => {
+      const path = join(folder, `${readdirSync(folder).length}`)
+      await json('export', '-m', model, '-o', path, '--layout', 'transformers.js', '--weights', weights)
+      const suffix = { f32: '', int8: '_quantized', int4: '_q4' }[weights]
+      const session = await InferenceSession.create(join(path, 'onnx', `model${suffix}.onnx`), {
+        intraOpNumThreads: 1,
+      })
+      const config = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8'))
+      const layers: number = config.num_hidden_layers ?? config.n_layer
+      const heads: number = config.num_key_value_heads ?? config.n_head
+      const size = (config.hidden_size ?? config.n_embd) / (config.num_attention_heads ?? config.n_head)
+      const parts = Array.from({ length: layers }, (_, i) => [`${i}.key`, `${i}.value`]).flat()
+      expect(session.inputNames).toEqual([
+        ...['input_ids', 'attention_mask', 'position_ids'],
+        ...parts.map((part) => `past_key_values.${part}`),
+      ])
+      expect(session.outputNames).toEqual(['logits', ...parts.map((part) => `present.${part}`)])
+      let past: Record<string, Tensor> = Object.fromEntries(
+        parts.map((part) => [`past_key_values.${part}`, new Tensor('float32', [], [2, heads, 0, size])]),
+      )
+      const pads = [2, 0]
+      const rows: number[][] = [[], []]
+      const run = async (ids: readonly (readonly number[])[], maskLength: number) => {
+        const total = pads.map((pad, i) => pad + rows[i]!.length)[0]!
+        const width = ids[0]!.length
+        const mask = pads.flatMap((pad) => Array.from({ length: maskLength }, (_, i) => (i < pad ? 0 : 1)))
+        const places = pads.flatMap((pad) =>
+          Array.from({ length: width }, (_, i) => Math.max(0, total - width + i - pad)),
+        )
+        return session.run({
+          input_ids: long(ids.flat(), [2, width]),
+          attention_mask: long(mask, [2, maskLength]),
+          position_ids: long(places, [2, width]),
+          ...past,
+        })
+      }
+      const limits = weights === 'f32' ? tolerance.f32 : { rtol: 0, atol: 1 }
+      for (const fresh of [
+        [
+          [3, 17],
+          [5, 60, 11, 42],
+        ],
+        [[7], [30]],
+        [
+          [9, 44, 21],
+          [12, 8, 33],
+        ],
+      ]) {
+        for (const [i, row] of rows.entries()) row.push(...fresh[i]!)
+        const width = fresh[1]!.length
+        const ids = fresh.map((row) => [...new Array<number>(width - row.length).fill(0), ...row])
+        const length = pads[1]! + rows[1]!.length
+        const outputs = await run(ids, length)
+        const vocab = config.vocab_size as number
+        const logits = outputs.logits!.data as Float32Array
+        for (const [i, row] of rows.entries()) {
+          const whole = await logitsOf(model, weights, row)
+          // Padding has logits of its own, which nobody reads.
+          const count = fresh[i]!.length
+          const theirs = logits.slice(((i + 1) * width - count) * vocab, (i + 1) * width * vocab)
+          allClose(theirs, whole.slice(-count * vocab), limits)
+        }
+        past = Object.fromEntries(
+          parts.map((part) => [`past_key_values.${part}`, outputs[`present.${part}`]! as Tensor]),
+        )
+      }
+      // A mask of another length is refused, not cut.
+      for (const row of rows) row.push(1)
+      const length = pads[1]! + rows[1]!.length
+      for (const wrong of [length - 1, length + 1])
+        await expect(run([[1], [1]], wrong)).rejects.toThrow('ndices')
+    },
+  )
 
   it('writes names that people read, and no path of this machine', async () => {
     const file = join(folder, 'named.onnx')
@@ -139,6 +231,19 @@ describe('glossa export', () => {
       for (const foreign of ['com.microsoft', 'SimplifiedLayerNormalization'])
         expect(text).not.toContain(foreign)
     }
+  })
+
+  it('refuses what transformers.js cannot open', async () => {
+    const layout = ['--layout', 'transformers.js']
+    const tried = async (...options: string[]) => (await glossa('export', ...options)).stderr
+    const into = join(folder, 'refused')
+    expect(await tried('-m', llamaTiny, '-o', into)).toContain('--layout transformers.js')
+    expect(await tried('-m', llamaTiny, '-o', into, ...layout, '--cache')).toContain('leave out --cache')
+    const mixtral = 'test/fixtures/families/mixtral'
+    expect(await tried('-m', mixtral, '-o', into, ...layout)).toContain("has no decoder 'mixtral'")
+    expect(existsSync(into)).toBe(false)
+    expect((await glossa('export', '-m', llamaTiny, '-o', into, ...layout)).code).toBe(0)
+    expect(await tried('-m', gpt2Tiny, '-o', into, ...layout)).toContain('holds another model')
   })
 
   it('refuses an unknown site and leaves nothing behind', async () => {

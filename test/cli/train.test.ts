@@ -75,6 +75,21 @@ const metrics = (run: string): Record<string, unknown>[] =>
     })
 
 describe('glossa train', () => {
+  it('ends where nothing gets better, with the best weights', async () => {
+    const changes = {
+      measure: { every: 5, windows: 8, patience: 2 },
+      optimizer: { kind: 'sgd', rate: 1e-9 },
+      clip: 1e-6,
+    }
+    const result = await json<{ end: string; step: number; best: { step: number }; model: string }>(
+      ...train(write('still.json', { ...changes, steps: 400 }), '-o', join(folder, 'still')),
+    )
+    // Rounding moves the loss a little, so that it is not the first measurement that has to be the best.
+    expect(result.end).toBe('no longer better')
+    expect(result.step).toBe(result.best.step + 15)
+    expect(result.model).toMatch(/best$/)
+  })
+
   it('learns, keeps what the recipe names, and says so', async () => {
     const result = await json<{ end: string; step: number; best: { loss: number } }>(
       ...train(path, '-o', join(folder, 'whole')),
@@ -154,6 +169,11 @@ describe('glossa train', () => {
   it('refuses to write over a run, and to resume another one', async () => {
     const again = await glossa(...train(path, '-o', join(folder, 'whole')))
     expect(again.stderr).toMatch(/there is a run already; resume it/)
+    // How far it goes may change.
+    const further = await json<{ step: number }>(
+      ...train(path, '-o', join(folder, 'whole'), '--resume', '--steps', '125'),
+    )
+    expect(further.step).toBe(125)
     const other = await glossa(
       ...train(write('other.json', { batch: 8 }), '-o', join(folder, 'whole'), '--resume'),
     )

@@ -1,4 +1,4 @@
-/** Beam search against Hugging Face's; see test/fixtures/decode/beams.py. */
+/** Beam search against Hugging Face's; see beams.py and diverse.py in test/fixtures/decode. */
 import { readFileSync } from 'node:fs'
 import { afterAll, describe, expect, it } from 'vitest'
 import { beamSearch, complete } from '../../src/decode/index.ts'
@@ -9,30 +9,38 @@ import { fixture } from '../reference.ts'
 interface Case {
   prompt: number[]
   beams: number
+  groups?: number
+  diversityPenalty?: number
   lengthPenalty: number
   earlyStopping: boolean
   ends: number[]
   sequences: number[][]
   scores: number[]
 }
-const { model: folder, cases } = JSON.parse(readFileSync(fixture('decode/beams.json'), 'utf8')) as {
-  model: string
-  cases: Case[]
-}
+const read = (name: string): { model: string; cases: Case[] } =>
+  JSON.parse(readFileSync(fixture(`decode/${name}.json`), 'utf8'))
+const [plain, diverse] = [read('beams'), read('diverse')]
 const engine = new Engine(nodeRuntime({ threads: 1 }))
 afterAll(() => engine.dispose())
-const model = Model.open(fixture(folder), engine)
+const model = Model.open(fixture(plain.model), engine)
+const other = Model.open(fixture(diverse.model), engine)
 
-it.each(cases.map((entry, i) => [i, entry] as const))(
+async function compare(model: Model, { prompt, sequences, scores, ...options }: Case): Promise<void> {
+  const found = await beamSearch(model, prompt, { ...options, maxTokens: 12 })
+  expect(found.map(({ tokens }) => tokens)).toEqual(sequences)
+  found.forEach(({ score }, i) => {
+    expect(score).toBeCloseTo(scores[i]!, 4)
+  })
+}
+
+it.each(plain.cases.map((entry, i) => [i, entry] as const))(
   'finds the beams that transformers finds (%i)',
-  async (_, entry) => {
-    const { prompt, sequences, scores, ...options } = entry
-    const found = await beamSearch(model, prompt, { ...options, maxTokens: 12 })
-    expect(found.map(({ tokens }) => tokens)).toEqual(sequences)
-    found.forEach(({ score }, i) => {
-      expect(score).toBeCloseTo(scores[i]!, 3)
-    })
-  },
+  (_, entry) => compare(model, entry),
+)
+
+it.each(diverse.cases.map((entry, i) => [i, entry] as const))(
+  'finds the diverse beams that transformers 4 found (%i)',
+  (_, entry) => compare(other, entry),
 )
 
 describe('what must hold', () => {

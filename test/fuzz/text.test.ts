@@ -1,8 +1,6 @@
 /**
  * Damaged and hostile tokenizer files: each is a working tokenizer, or a TokenizerError that names the file,
  * the place and the reason. No other exception, no long wait, no large allocation.
- *
- * GLOSSA_FUZZ_RUNS multiplies the number of cases, which are then different in every run.
  */
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -18,11 +16,10 @@ import {
   tokenizerFromHuggingFace,
   tokenizerToGguf,
 } from '../../src/text/index.ts'
+import { change, damage, damaged, factor, mutated, runs, strange } from './mutations.ts'
 
-const multiplier = process.env.GLOSSA_FUZZ_RUNS
-const runs = Number(multiplier ?? 1)
-const parameters = { numRuns: 150 * runs, ...(multiplier === undefined ? { seed: 1 } : {}) }
-vi.setConfig({ testTimeout: 60_000 * runs })
+const parameters = runs(150)
+vi.setConfig({ testTimeout: 60_000 * factor })
 
 const folder = mkdtempSync(join(tmpdir(), 'glossa-fuzz-'))
 afterAll(() => rmSync(folder, { recursive: true }))
@@ -107,66 +104,6 @@ function expectSame(converted: Tokenizer, original: Tokenizer): void {
   }
 }
 
-const strange = fc.oneof(
-  fc.constantFrom<unknown>(
-    null,
-    true,
-    -1,
-    0,
-    1,
-    1.5,
-    1e9,
-    2 ** 53,
-    1e308,
-    '',
-    ' ',
-    [],
-    {},
-    '__proto__',
-    'x'.repeat(3000),
-  ),
-  fc.constantFrom(
-    '(',
-    '[a',
-    '\\',
-    'a**',
-    '(?<=a)+',
-    '\\p{X}',
-    '[[:a:]]',
-    '(?i)ß',
-    '\ud800',
-    'Sequence',
-    'ByteLevel',
-    'BPE',
-  ),
-  fc.string({ unit: 'binary' }),
-  fc.integer(),
-  fc.jsonValue({ maxDepth: 2 }),
-)
-
-/** One change: where (a child at each level, until `steps` runs out), what, and by which value. */
-const change = fc.record({
-  steps: fc.array(fc.nat(1000), { minLength: 1, maxLength: 6 }),
-  kind: fc.constantFrom('replace', 'delete', 'add', 'copy'),
-  value: strange,
-  key: fc.oneof(fc.constantFrom('type', 'id', 'vocab', 'constructor', '__proto__'), fc.string()),
-})
-type Change = typeof change extends fc.Arbitrary<infer T> ? T : never
-
-/** The tree with the change made. `__proto__` is a key like any other, as it is to JSON.parse. */
-function mutated(tree: unknown, { steps: [step = 0, ...steps], kind, value, key }: Change): unknown {
-  if (typeof tree !== 'object' || tree === null || ArrayBuffer.isView(tree)) return value
-  const entries = Object.entries(tree)
-  const at = entries.length === 0 ? 0 : step % entries.length
-  const entry = entries[at]
-  if (entry === undefined || (steps.length === 0 && kind === 'add')) entries.push([key, value])
-  else if (steps.length > 0) entry[1] = mutated(entry[1], { steps, kind, value, key })
-  else if (kind === 'replace') entry[1] = value
-  else if (kind === 'copy') entry[1] = entries[(step * 7) % entries.length]![1]
-  else entries.splice(at, 1)
-  return Array.isArray(tree) ? entries.map(([, child]) => child) : Object.fromEntries(entries)
-}
-
 /** A small tokenizer.json, as some case of the fixtures has it. */
 const tokenizerJson = fc.nat(cases.length - 1).map((i): Tree => {
   const { base, patch } = cases[i]!
@@ -191,25 +128,6 @@ const sentencePiece = (): Tree => ({
   'tokenizer.ggml.add_bos_token': true,
   'tokenizer.chat_template': '{{ x }}',
 })
-
-/** The bytes with some of them changed, inserted or cut off. */
-const damage = fc.array(
-  fc.tuple(fc.constantFrom('set', 'insert', 'cut'), fc.double({ min: 0, max: 1, noNaN: true }), fc.nat(255)),
-  { minLength: 1, maxLength: 4 },
-)
-function damaged(
-  bytes: Uint8Array,
-  changes: typeof damage extends fc.Arbitrary<infer T> ? T : never,
-): Buffer {
-  let result = Buffer.from(bytes)
-  for (const [kind, where, byte] of changes) {
-    const at = Math.floor(where * result.length)
-    if (kind === 'set') result[at] = byte
-    else if (kind === 'cut') result = result.subarray(0, at)
-    else result = Buffer.concat([result.subarray(0, at), Buffer.of(byte), result.subarray(at)])
-  }
-  return result
-}
 
 describe('tokenizer.json', () => {
   test('with sections changed', () => {

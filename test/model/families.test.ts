@@ -3,10 +3,9 @@
  * greedy text it has recorded (gradients of encoders and T5: a PyTorch port that gives the same activations; Mamba: a
  * port of its slow path); see test/fixtures/README.md.
  */
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { InferenceSession, Tensor as OrtTensor } from 'onnxruntime-node'
 import { afterAll, describe, expect, it } from 'vitest'
 import { leaves, type Tensor, tensor, trace, valueAndGrad } from '../../src/array/index.ts'
@@ -31,6 +30,7 @@ import {
 } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { maskedTokenLoss, nextTokenLoss, targetLoss } from '../../src/train/index.ts'
+import { addTo, checkFamilies, type Shown } from '../familyTable.ts'
 import { allClose, fixture, type ReferenceTensor, readReference, tolerance } from '../reference.ts'
 
 const engine = new Engine(nodeRuntime({ threads: 1 }))
@@ -45,15 +45,11 @@ const encoders = having('mask').filter((name) => !seq2seqs.includes(name))
 const floats = (x: Tensor | undefined): Float32Array => x!.data as Float32Array
 
 /** What has been shown for each family, for the table in docs/families.md. */
-const shown = new Map<string, Set<Column>>()
+const shown: Shown = new Map()
 const columns = ['logits', 'taps', 'gradients', 'cache', 'batch', 'int8', 'int4', 'export'] as const
 type Column = (typeof columns)[number]
-function show(name: string, ...what: Column[]): void {
-  const family = JSON.parse(readFileSync(fixture(`families/${name}/config.json`), 'utf8'))
-    .model_type as string
-  const known = shown.get(family) ?? new Set<Column>()
-  for (const column of what) known.add(column)
-  shown.set(family, known)
+const show = (name: string, ...what: Column[]): void => {
+  addTo(shown, name, ...what)
 }
 
 describe.each(decoders)('%s', (name) => {
@@ -333,21 +329,7 @@ it("reads transformers 5's configurations, which differ", () => {
 })
 
 it('are listed in docs/families.md as they have been tested', () => {
-  const rows = [...shown].sort(([a], [b]) => a.localeCompare(b))
-  const line = (cells: readonly string[]): string => `| ${cells.join(' | ')} |`
-  const table = [
-    line(['family', ...columns]),
-    line(['---', ...columns.map(() => ':-:')]),
-    ...rows.map(([family, own]) =>
-      line([family, ...columns.map((column) => (own.has(column) ? 'yes' : ''))]),
-    ),
-  ].join('\n')
-  const file = fileURLToPath(new URL('../../docs/families.md', import.meta.url))
-  const text = readFileSync(file, 'utf8')
-  const between = /(<!-- begin -->\n)[\s\S]*(\n<!-- end -->)/
-  const updated = text.replace(between, (_, begin, end) => `${begin}${table}${end}`)
-  if (process.env.GLOSSA_UPDATE_DOCS) writeFileSync(file, updated)
-  else expect(text, 'run with GLOSSA_UPDATE_DOCS=1 to write it anew').toBe(updated)
+  checkFamilies(columns, shown)
 })
 
 /** |a - b| / |b| over all elements. */

@@ -112,7 +112,7 @@ describe('the state', () => {
 describe('outside', () => {
   it('generates in plain ONNX Runtime, a padded batch with its states', async () => {
     const path = join(temporary, 'cache.onnx')
-    const { inputs, outputs } = exportModel(model, path, { cache: true })
+    const { inputs, outputs } = exportModel(model, path, { cache: 'room' })
     expect(inputs.map(({ name }) => name)).toContain('past.1.state')
     expect(outputs.map(({ name }) => name)).toContain('present.0.conv')
     const session = await InferenceSession.create(path)
@@ -189,7 +189,9 @@ describe('outside', () => {
   })
 
   it('is refused by name where it is not known yet', () => {
-    expect(() => convertToGguf(folder, join(temporary, 'x.gguf'), 'f32')).toThrow(/only Llama models/)
+    expect(() => convertToGguf(folder, join(temporary, 'x.gguf'), 'f32')).toThrow(
+      /there is no way to convert|of mamba|'mamba'|mamba/,
+    )
   })
 })
 

@@ -16,23 +16,30 @@ export interface Machine {
 const values = (count: number): Float32Array =>
   Float32Array.from({ length: count }, (_, i) => (i % 251) / 251)
 
-export async function measureMachine(engine: Engine): Promise<Machine> {
+/**
+ * Of a result on a device only its greatest element is fetched, which waits for all of it: the way to the host is not
+ * what is measured.
+ */
+const waited = (engine: Engine, result: Tensor): Tensor => (engine.provider === 'cpu' ? result : result.max())
+
+/** `tiny` measures less, where that would take minutes: the figures are then too low. */
+export async function measureMachine(engine: Engine, tiny = false): Promise<Machine> {
   return {
     processor: cpus()[0]?.model ?? 'unknown',
     threads: engine.runtime.threads,
-    bandwidth: await bandwidth(engine),
-    peak: await peak(engine),
+    bandwidth: await bandwidth(engine, tiny ? 1024 : 16384),
+    peak: await peak(engine, tiny ? [256] : [768, 1024, 1536]),
   }
 }
 
-async function bandwidth(engine: Engine): Promise<number> {
-  const [rows, inner] = [16384, 4096]
+async function bandwidth(engine: Engine, rows: number): Promise<number> {
+  const inner = 4096
   const matrix = tensor(values(rows * inner), [inner, rows])
   const vector = tensor(values(inner), [1, inner])
   const ways = [
-    engine.jit((m: Tensor, v: Tensor) => v.matmul(m), { threads: engine.runtime.threads }),
-    engine.jit((m: Tensor) => m.max(0), { threads: engine.runtime.threads }),
-    engine.jit((m: Tensor) => m.sum(1), { threads: engine.runtime.threads }),
+    engine.jit((m: Tensor, v: Tensor) => waited(engine, v.matmul(m)), { threads: engine.runtime.threads }),
+    engine.jit((m: Tensor) => waited(engine, m.max(0)), { threads: engine.runtime.threads }),
+    engine.jit((m: Tensor) => waited(engine, m.sum(1)), { threads: engine.runtime.threads }),
   ]
   const rates: number[] = []
   for (const way of ways) {
@@ -43,11 +50,13 @@ async function bandwidth(engine: Engine): Promise<number> {
   return Math.max(...rates)
 }
 
-async function peak(engine: Engine): Promise<number> {
+async function peak(engine: Engine, sizes: readonly number[]): Promise<number> {
   const rates: number[] = []
-  for (const n of [768, 1024, 1536]) {
+  for (const n of sizes) {
     const [a, b] = [tensor(values(n * n), [n, n]), tensor(values(n * n), [n, n])]
-    using product = engine.jit((x: Tensor, y: Tensor) => x.matmul(y), { threads: engine.runtime.threads })
+    using product = engine.jit((x: Tensor, y: Tensor) => waited(engine, x.matmul(y)), {
+      threads: engine.runtime.threads,
+    })
     const times = await milliseconds(7, () => product(a, b))
     rates.push((2 * n ** 3) / 1e6 / Math.min(...times))
   }

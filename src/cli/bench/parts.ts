@@ -13,8 +13,8 @@ import { median, type Ratio, race } from './measure.ts'
 import type { OpenCost } from './openChild.ts'
 import { Peer, PeerError } from './peers.ts'
 import { randomQuantized, shapes } from './shapes.ts'
-import { torchStep } from './torch.ts'
-import { compileTraining, trainingRun, trainingShapes } from './training.ts'
+import { torchOnCuda, torchStep } from './torch.ts'
+import { compileTraining, tinyShape, trainingRun, trainingShapes } from './training.ts'
 
 export interface Row {
   readonly name: string
@@ -32,6 +32,8 @@ export interface Bench {
   readonly engine: Engine
   readonly machine: Machine
   readonly peers: boolean
+  /** Small shapes, to see that everything runs. */
+  readonly tiny: boolean
   readonly rounds: number
   readonly note: (text: string) => void
 }
@@ -81,20 +83,22 @@ function randomGguf(shape: string): string {
 /** Decode and prefill of a 0.5B-shaped model in 4 bits, with as many bytes a weight as Q4_0. */
 async function generation(bench: Bench): Promise<Row[]> {
   const { engine, machine } = bench
-  const spec = shapes['qwen2.5-0.5b']
-  bench.note('  making random weights of the shape of Qwen2.5-0.5B ...')
-  using model = new Model({ engine, spec, params: randomQuantized(spec, 128), sealed: true, context: 1024 })
-  const stepper = new Stepper(model, 1024)
+  const shape = bench.tiny ? 'tiny' : 'qwen2.5-0.5b'
+  const spec = shapes[shape]
+  const [title, block, context, prompt] = bench.tiny ? ['tiny', 32, 256, 128] : ['0.5B', 128, 1024, 512]
+  bench.note(`  making random weights of the shape ${shape} ...`)
+  using model = new Model({ engine, spec, params: randomQuantized(spec, block), sealed: true, context })
+  const stepper = new Stepper(model, context)
   const bytes = weightBill(model).bytesPerToken
   let peer: Peer | undefined
   const llama = async (): Promise<Peer> => {
     peer ??= await Peer.start('llama.mjs', [
       '--model',
-      randomGguf('qwen2.5-0.5b'),
+      randomGguf(shape),
       '--threads',
       `${machine.threads}`,
       '--context',
-      '1024',
+      `${context}`,
     ])
     return peer
   }
@@ -115,26 +119,28 @@ async function generation(bench: Bench): Promise<Row[]> {
     const prefill = await against(
       bench,
       'llama.cpp Q4_0',
-      () => stepper.prefill(512, 3),
+      () => stepper.prefill(prompt, 3),
       async () => {
         await llama()
-        return { peer: keep, run: () => ask({ cmd: 'prefill', tokens: 512, repeat: 1 }) }
+        return { peer: keep, run: () => ask({ cmd: 'prefill', tokens: prompt, repeat: 1 }) }
       },
     )
-    const matrices = 357.9e6
+    const { layers, width, attention, ffn } = spec
+    const { heads, keyValueHeads, headSize } = attention
+    const matrices = layers * width * (2 * (heads + keyValueHeads) * headSize + 3 * ffn.hidden)
     return [
       {
-        name: 'decode, 0.5B int4, 1 token',
+        name: `decode, ${title} int4, 1 token`,
         value: decode.ms,
         unit: 'ms',
         share: { of: bytes / 1e6 / decode.ms / machine.bandwidth, what: 'memory bandwidth' },
         peers: decode.row ? [decode.row] : [],
       },
       {
-        name: 'prefill, 0.5B int4, 512 tokens',
+        name: `prefill, ${title} int4, ${prompt} tokens`,
         value: prefill.ms,
         unit: 'ms',
-        share: { of: (2 * matrices * 512) / 1e6 / prefill.ms / machine.peak, what: 'peak f32' },
+        share: { of: (2 * matrices * prompt) / 1e6 / prefill.ms / machine.peak, what: 'peak f32' },
         peers: prefill.row ? [prefill.row] : [],
       },
     ]
@@ -146,7 +152,7 @@ async function generation(bench: Bench): Promise<Row[]> {
 /** A training step of a GPT of 30M parameters. */
 async function training(bench: Bench): Promise<Row[]> {
   const { engine, machine } = bench
-  const run = await trainingRun(engine)
+  const run = await trainingRun(engine, bench.tiny ? tinyShape : trainingShapes['30M'])
   const { config } = run
   const flags = (threads: number): string[] =>
     Object.entries({ ...config, threads }).flatMap(([key, value]) => [`--${key}`, `${value}`])
@@ -175,6 +181,7 @@ async function training(bench: Bench): Promise<Row[]> {
     if (result.row) peers.push(result.row)
     if (!bench.peers) break
   }
+  if (bench.peers && engine.provider !== 'cpu') peers.push(torchOnCuda(run.config, ms!))
   const gflops = run.flops / 1e6 / ms!
   const title = `training step, GPT ${(run.parameters / 1e6).toFixed(1)}M, ${config.batch} x ${config.context} tokens`
   return [
@@ -193,7 +200,8 @@ async function training(bench: Bench): Promise<Row[]> {
 async function sizes(bench: Bench): Promise<Row[]> {
   const { engine, machine, rounds } = bench
   const rows: Row[] = []
-  for (const [size, config] of Object.entries(trainingShapes)) {
+  const shapes = bench.tiny ? { tiny: tinyShape } : trainingShapes
+  for (const [size, config] of Object.entries(shapes)) {
     bench.note(`  ${size} ...`)
     const run = await trainingRun(engine, config)
     const tokens = config.batch * config.context

@@ -32,6 +32,7 @@ export const trainingShapes = {
   '30M': { layers: 8, width: 512, heads: 8, vocab: 10000, context: 256, batch: 4 },
   '125M': { layers: 12, width: 768, heads: 12, vocab: 50257, context: 256, batch: 2 },
 } as const satisfies Record<string, TrainingShape>
+export const tinyShape: TrainingShape = { layers: 2, width: 64, heads: 4, vocab: 512, context: 32, batch: 2 }
 
 const randomTokens = (batch: number, time: number, vocab: number): Tensor =>
   tensor(

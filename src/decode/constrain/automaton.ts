@@ -21,9 +21,12 @@ const maxNodes = 1_000_000
 /** Compiles a grammar to its start node. Throws for rules that are missing or that call themselves first. */
 export function compile(grammar: Grammar): Node {
   let count = 0
-  const node = (): Node => {
-    if (count >= maxNodes)
+  const checkSize = (nodes: number): void => {
+    if (nodes > maxNodes)
       throw new Error(`the grammar has over ${maxNodes} states: are its repetitions too long?`)
+  }
+  const node = (): Node => {
+    checkSize(count + 1)
     return { bytes: [], skips: [], calls: [], final: false, id: count++ }
   }
   const starts = new Map([...grammar.rules.keys()].map((name) => [name, node()]))
@@ -78,7 +81,12 @@ export function compile(grammar: Grammar): Node {
 
   function addRepeat({ part, min, max }: Extract<Expression, { kind: 'repeat' }>, from: Node): Node {
     let at = from
-    for (let i = 0; i < min; i++) at = add(part, at)
+    const before = count
+    for (let i = 0; i < min; i++) {
+      at = add(part, at)
+      // Each copy is as large as the first: what gets too large is not even begun.
+      if (i === 0) checkSize(before + (count - before) * min)
+    }
     const end = node()
     if (max === Number.POSITIVE_INFINITY) {
       const loop = node()
@@ -89,7 +97,9 @@ export function compile(grammar: Grammar): Node {
     }
     for (let i = min; i < max; i++) {
       at.skips.push(end)
+      const sofar = count
       at = add(part, at)
+      if (i === min) checkSize(sofar + (count - sofar) * (max - min))
     }
     at.skips.push(end)
     return end

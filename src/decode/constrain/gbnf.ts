@@ -8,6 +8,7 @@ import {
   choice,
   type Expression,
   type Grammar,
+  lastCodePoint,
   type Range,
   refer,
   repeat,
@@ -98,7 +99,11 @@ const escapes: Readonly<Record<string, number>> = { n: 10, r: 13, t: 9 }
 /** A character of a text or a class, escapes read. */
 function character(reader: Reader, within: string): number {
   const hex = reader.take(/\\(?:x[\da-fA-F]{2}|u[\da-fA-F]{4}|U[\da-fA-F]{8})/y)
-  if (hex) return Number.parseInt(hex.slice(2), 16)
+  if (hex) {
+    const code = Number.parseInt(hex.slice(2), 16)
+    if (code > lastCodePoint || (code >= 0xd800 && code <= 0xdfff)) reader.fail(`${hex} is no character`)
+    return code
+  }
   const escaped = reader.take(/\\[nrt"\\[\]-]/y)
   if (escaped) return escapes[escaped[1]!] ?? escaped.codePointAt(1)!
   if (reader.take(/\\/y)) reader.fail('an unknown escape')

@@ -65,7 +65,8 @@ class Compiler {
     }
     if ('$ref' in given) {
       alone('$ref')
-      return refer(this.refer(String(given.$ref)))
+      if (typeof given.$ref !== 'string') fail(at, "'$ref' must be a text")
+      return refer(this.refer(given.$ref))
     }
     if ('const' in given || 'enum' in given) {
       alone('const' in given ? 'const' : 'enum', ['type'])
@@ -150,8 +151,9 @@ class Compiler {
   }
 
   #object(given: Fields, at: string): Expression {
-    const properties = (given.properties ?? {}) as Fields
-    const required = 'required' in given ? (list(given.required, `${at}/required`) as string[]) : []
+    const properties = given.properties ?? {}
+    if (!isFields(properties)) fail(at, "'properties' must be an object")
+    const required = 'required' in given ? namesIn(given.required, `${at}/required`) : []
     const names = [...new Set([...Object.keys(properties), ...required])]
     // Without named properties any are meant; with them, those.
     const others = given.additionalProperties ?? !('properties' in given)
@@ -237,6 +239,15 @@ function list(value: unknown, at: string): unknown[] {
   return Array.isArray(value) ? value : fail(at, 'must be a list')
 }
 
+function namesIn(value: unknown, at: string): string[] {
+  const names = list(value, at)
+  if (!names.every((name): name is string => typeof name === 'string')) fail(at, 'must be a list of texts')
+  return names
+}
+
+const isFields = (value: unknown): value is Fields =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
 const escapePointer = (name: string): string => name.replaceAll('~', '~0').replaceAll('/', '~1')
 
 /** What a pointer such as `#/$defs/item` leads to in the same document. */
@@ -244,12 +255,20 @@ function resolve(document: JsonSchema, pointer: string): unknown {
   if (!/^#(\/|$)/.test(pointer)) fail(pointer, "a '$ref' outside of the schema is not supported")
   let at: unknown = document
   for (const part of pointer.split('/').slice(1)) {
-    const key = decodeURIComponent(part).replaceAll('~1', '/').replaceAll('~0', '~')
+    const key = decoded(part, pointer).replaceAll('~1', '/').replaceAll('~0', '~')
     if (typeof at !== 'object' || at === null || !Object.hasOwn(at, key))
       fail(pointer, "'$ref' leads nowhere")
     at = (at as Fields)[key]
   }
   return at
+}
+
+function decoded(part: string, pointer: string): string {
+  try {
+    return decodeURIComponent(part)
+  } catch {
+    return fail(pointer, "'$ref' has a % that begins no character")
+  }
 }
 
 function fail(at: string, reason: string): never {

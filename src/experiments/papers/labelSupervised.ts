@@ -10,13 +10,13 @@ import { openText } from '../../train/data/text.ts'
 import { newHead } from '../../train/head.ts'
 import {
   adamw,
-  answers,
+  answerRows,
   type Batches,
   classification,
   makeSchedule,
   nextToken,
   type Objective,
-  padded,
+  paddedRows,
   Trainer,
   wholly,
 } from '../../train/index.ts'
@@ -145,7 +145,7 @@ async function withHead(
     sees,
   })
   const of = (rows: readonly Labelled[]) => ({
-    ...padded(rows.map(({ tokens }) => tokens)),
+    ...paddedRows(rows.map(({ tokens }) => tokens)),
     labels: tensor(Int32Array.from(rows, ({ label }) => label)),
   })
   const head = newHead(words.length, spec.width, seed)
@@ -165,7 +165,7 @@ async function withWords(context: ExperimentContext, task: Task, seed: number): 
   const { spec, params, words } = task
   using trainer = trainerOf(context, params, nextToken(spec), {
     at: (index) =>
-      answers(
+      answerRows(
         drawn(task.learned, seed, index).map(({ tokens, label }) => ({
           prompt: tokens,
           answer: [words[label]!],
@@ -183,7 +183,7 @@ async function withWords(context: ExperimentContext, task: Task, seed: number): 
   for (let i = 0; i < heldOut / batch; i++) {
     const rows = inOrder(task.heldOut, i)
     const at = tensor(Int32Array.from(rows, ({ tokens }) => tokens.length - 1))
-    const found = await predict(trainer.params, padded(rows.map(({ tokens }) => tokens)).tokens, at)
+    const found = await predict(trainer.params, paddedRows(rows.map(({ tokens }) => tokens)).tokens, at)
     const guesses = await found.load()
     rows.forEach(({ label }, row) => {
       hits += Number(Number(guesses[row]) === words[label])

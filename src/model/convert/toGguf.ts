@@ -1,4 +1,4 @@
-/** A Llama in Hugging Face layout as a GGUF file, as llama.cpp's `convert_hf_to_gguf.py` writes it. */
+/** A model in Hugging Face layout as a GGUF file, as llama.cpp's `convert_hf_to_gguf.py` writes it. */
 import { statSync } from 'node:fs'
 import { basename, resolve } from 'node:path'
 import {
@@ -11,11 +11,13 @@ import {
   writeGguf,
 } from '../../store/index.ts'
 import { tokenizerToGguf } from '../../text/index.ts'
-import { llamaGguf } from '../families/llama-gguf.ts'
+import type { DecoderNames, Described } from '../families/family.ts'
+import { architectures, type GgufArchitecture } from '../families/ggufArchitectures.ts'
+import { familyOf } from '../families/index.ts'
 import { load } from '../load.ts'
 import { type DecoderSpec, partOf } from '../spec.ts'
-import { counterparts } from './counterparts.ts'
-import { reorderRows } from './rotary.ts'
+import { counterparts, placesOf } from './counterparts.ts'
+import { changed } from './rows.ts'
 import type { Conversion } from './toHuggingFace.ts'
 
 export type GgufWeights = 'f32' | 'f16' | 'q8_0' | 'q4_0'
@@ -31,58 +33,102 @@ const fileTypes: Readonly<Record<GgufWeights, number>> = { f32: 0, f16: 1, q4_0:
 export function convertToGguf(folder: string, output: string, type: GgufWeights): Conversion {
   const model = load(folder)
   const checkpoint = openCheckpoint(folder)
-  if (checkpoint.format !== 'safetensors' || model.family !== 'llama')
+  const architecture = architectures.find(({ from }) => from.includes(model.family))
+  if (checkpoint.format !== 'safetensors' || !architecture) {
+    const known = architectures.flatMap(({ from }) => from).join(', ')
     throw new Error(
-      `${folder}: only Llama models in Hugging Face layout become GGUF; this is ${model.family} in ${checkpoint.format}`,
+      `${folder}: ${model.family} in ${checkpoint.format} cannot become GGUF; in Hugging Face layout there are ${known}`,
     )
+  }
+  const { id } = architecture
   const { spec, names } = model
   const metadata: Record<string, GgufValue> = {
-    'general.architecture': ['string', 'llama'],
+    'general.architecture': ['string', id],
     'general.type': ['string', 'model'],
     'general.name': ['string', basename(resolve(folder))],
     'general.file_type': ['u32', fileTypes[type]],
     'general.quantization_version': ['u32', 2],
-    ...hyperparameters(spec),
+    ...hyperparameters(architecture, spec),
     ...(model.tokenizer ? tokenizerToGguf(model.tokenizer, folder, spec.vocab) : noTokenizer),
   }
   const plain = Object.fromEntries(Object.entries(metadata).map(([key, [, value]]) => [key, value]))
-  const target = llamaGguf.describe(plain, (name) => name === 'output.weight' && names.head !== undefined)
+  const target = describe(id, plain, names)
 
   const kept: string[] = []
-  const { headSize } = partOf(spec, 'attention')
-  const tensors = counterparts({ spec, names }, target, "GGUF's llama").map(
-    ({ from, to, heads }): TensorSource => {
+  const tensors = counterparts({ spec, names }, target, `GGUF's ${id}`).map(
+    ({ from, to, changes }): TensorSource => {
       const entry = checkpoint.tensors.get(from)!
-      const own = typeOf(entry.shape, type)
-      if (own !== type && entry.shape.length > 1) kept.push(`${to} in ${own}`)
-      const data = (): Float32Array => floats(entry, heads, headSize, own)
-      return { name: to, type: own, shape: entry.shape, data }
+      const transposed = changes.some(({ kind }) => kind === 'transposed')
+      const shape = transposed ? entry.shape.toReversed() : entry.shape
+      // Positions are looked up, like vectors.
+      const own = to === 'position_embd.weight' ? 'f32' : typeOf(shape, type)
+      if (own !== type && shape.length > 1) kept.push(`${to} in ${own}`)
+      const data = (): Float32Array =>
+        changes.reduce(
+          (values, change) => changed(values, change, entry.shape, partOf(spec, 'attention').headSize),
+          floats(entry, own),
+        )
+      return { name: to, type: own, shape, data }
     },
   )
   writeGguf(output, metadata, tensors)
   return { files: [{ path: output, bytes: statSync(output).size }], tensors: tensors.length, kept }
 }
 
-function hyperparameters(spec: DecoderSpec) {
-  const { width, layers, context, vocab, norm, position } = spec
-  const { heads, keyValueHeads, headSize } = partOf(spec, 'attention')
-  const metadata: Record<string, GgufValue> = {
-    'llama.block_count': ['u32', layers],
-    'llama.context_length': ['u32', context],
-    'llama.embedding_length': ['u32', width],
-    'llama.feed_forward_length': ['u32', partOf(spec, 'ffn').hidden],
-    'llama.attention.head_count': ['u32', heads],
-    'llama.attention.head_count_kv': ['u32', keyValueHeads],
-    'llama.attention.layer_norm_rms_epsilon': ['f32', norm.epsilon],
-    'llama.rope.dimension_count': ['u32', headSize],
-    'llama.vocab_size': ['u32', vocab],
+/** The model as the file will be read: what is optional there is there where the model has it. */
+function describe(id: string, metadata: Readonly<Record<string, unknown>>, names: DecoderNames): Described {
+  const family = familyOf('gguf', id)
+  const joined = placesOf(names).some(([place]) => place.includes('.qkv.'))
+  const possible = family.describe(metadata, (name) => !(joined && name.includes('.attn_q.')))
+  const places = new Map(placesOf(possible.names).map(([place, name]) => [name, place]))
+  const own = new Set(placesOf(names).map(([place]) => place))
+  return family.describe(metadata, (name) => own.has(places.get(name) ?? ''))
+}
+
+/** What the architecture has no key for is left out here, and refused when the two models are compared. */
+function hyperparameters(
+  { id, norm: kind, keys = [] }: GgufArchitecture,
+  spec: DecoderSpec,
+): Record<string, GgufValue> {
+  const { width, layers, context, vocab, norm, position, parallel, logitSoftcap } = spec
+  const [attention, ffn] = [partOf(spec, 'attention'), partOf(spec, 'ffn')]
+  const { heads, keyValueHeads, headSize, softcap, window, clip } = attention
+  const values: Record<string, GgufValue> = {
+    block_count: ['u32', layers],
+    context_length: ['u32', context],
+    embedding_length: ['u32', width],
+    feed_forward_length: ['u32', ffn.hidden],
+    'attention.head_count': ['u32', heads],
+    'attention.head_count_kv': ['u32', keyValueHeads],
+    [kind === 'rms' ? 'attention.layer_norm_rms_epsilon' : 'attention.layer_norm_epsilon']: [
+      'f32',
+      norm.epsilon,
+    ],
+    vocab_size: ['u32', vocab],
   }
-  if (position.kind === 'rotary') metadata['llama.rope.freq_base'] = ['f32', position.base]
+  if (position.kind === 'rotary') {
+    values['rope.dimension_count'] = ['u32', position.size ?? headSize]
+    values['rope.freq_base'] = ['f32', position.base]
+    if (position.windowedBase !== undefined && position.windowedBase !== 10000)
+      values['rope.freq_base_swa'] = ['f32', position.windowedBase]
+    if (position.scaling?.kind === 'linear') {
+      values['rope.scaling.type'] = ['string', 'linear']
+      values['rope.scaling.factor'] = ['f32', position.scaling.factor]
+    }
+  }
   if (headSize * heads !== width) {
-    metadata['llama.attention.key_length'] = ['u32', headSize]
-    metadata['llama.attention.value_length'] = ['u32', headSize]
+    values['attention.key_length'] = ['u32', headSize]
+    values['attention.value_length'] = ['u32', headSize]
   }
-  return metadata
+  const own: Readonly<Record<string, GgufValue | undefined>> = {
+    attn_logit_softcapping: softcap === undefined ? softcap : ['f32', softcap],
+    final_logit_softcapping: logitSoftcap === undefined ? logitSoftcap : ['f32', logitSoftcap],
+    'attention.sliding_window': window && ['u32', window.size],
+    'attention.clamp_kqv': clip === undefined ? clip : ['f32', clip],
+    use_parallel_residual: ['bool', parallel === 'two norms'],
+  }
+  for (const key of keys) if (own[key]) values[key] = own[key]
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [`${id}.${key}`, value]))
 }
 
 /** llama.cpp's word for a model that takes token ids only. */
@@ -100,19 +146,12 @@ function typeOf(shape: readonly number[], wanted: GgufWeights): GgufWeights {
 /** The largest f16, and what still rounds to it. */
 const f16Limit = 65520
 
-/** Weights in f32, in GGUF's order of rows. */
-function floats(
-  entry: TensorEntry,
-  heads: number | undefined,
-  headSize: number,
-  type: GgufWeights,
-): Float32Array {
+/** Weights in f32. */
+function floats(entry: TensorEntry, type: GgufWeights): Float32Array {
   const values = readFloats(entry)
   // The quantisers check their scales themselves; a conversion to f16 would give infinity.
   const large = type === 'f16' ? values.find((value) => Math.abs(value) >= f16Limit) : undefined
   if (large !== undefined)
     throw new Error(`${entry.file}: '${entry.name}' holds ${large}, too large for f16: convert to f32`)
-  if (heads === undefined) return values
-  const rows = reorderRows(new Uint8Array(values.buffer), heads, headSize, 'neighbours')
-  return new Float32Array(rows.buffer)
+  return values
 }

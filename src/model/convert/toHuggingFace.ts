@@ -24,7 +24,7 @@ import type { LoadedModel } from '../bind.ts'
 import { llama } from '../families/llama.ts'
 import { load } from '../load.ts'
 import { partOf } from '../spec.ts'
-import { counterparts } from './counterparts.ts'
+import { type Change, counterparts } from './counterparts.ts'
 import { reorderRows } from './rotary.ts'
 
 export interface Conversion {
@@ -49,13 +49,14 @@ export function convertToHuggingFace(path: string, folder: string): Conversion {
   if (existsSync(folder) && (!statSync(folder).isDirectory() || readdirSync(folder).length > 0))
     throw new Error(`${folder}: is there already; choose a new folder`)
   const { spec, names, tokenizer } = model
-  const { headSize } = partOf(spec, 'attention')
-  const config = configOf(model, dtypeOf(checkpoint.tensors.get(names.embed as string)!))
+  const config = llamaConfig(model, dtypeOf(checkpoint.tensors.get(names.embed as string)!))
   const tensors = counterparts(
     { spec, names },
     llama.describe(config, () => true),
     'a Llama configuration',
-  ).map(({ from, to, heads }) => sourceOf(checkpoint.tensors.get(from)!, to, heads, headSize))
+  ).map(({ from, to, changes }) =>
+    sourceOf(checkpoint.tensors.get(from)!, to, changes, partOf(spec, 'attention').headSize),
+  )
   const files: Record<string, unknown> = {
     'config.json': config,
     ...(tokenizer && tokenizerFilesFromGguf(checkpoint.metadata, path)),
@@ -72,7 +73,8 @@ export function convertToHuggingFace(path: string, folder: string): Conversion {
   return { files: written, tensors: tensors.length, kept: [] }
 }
 
-function configOf({ spec, names, tokenizer }: LoadedModel, dtype: Dtype): Record<string, unknown> {
+/** The configuration of a Llama in Hugging Face layout, by what is known of it. */
+export function llamaConfig({ spec, names, tokenizer }: LoadedModel, dtype: Dtype): Record<string, unknown> {
   const { width, layers, context, vocab, norm, position } = spec
   const [attention, ffn] = [partOf(spec, 'attention'), partOf(spec, 'ffn')]
   return {
@@ -113,13 +115,14 @@ function shortest(value: number): number {
 function sourceOf(
   entry: TensorEntry,
   name: string,
-  heads: number | undefined,
+  changes: readonly Change[],
   headSize: number,
 ): SafetensorsSource {
   const dtype = dtypeOf(entry)
   const data = (): Uint8Array => {
     const bytes = entry.type === dtype ? readBytes(entry) : new Uint8Array(readFloats(entry).buffer)
-    return heads === undefined ? bytes : reorderRows(bytes, heads, headSize, 'halves')
+    const turned = changes.find((change) => change.kind === 'turned')
+    return turned ? reorderRows(bytes, turned.heads, headSize, 'halves') : bytes
   }
   return { name, dtype, shape: entry.shape, data }
 }

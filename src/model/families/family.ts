@@ -43,6 +43,7 @@ export const inert = {
   task_specific_params: anything,
   torch_dtype: anything,
   return_dict: anything,
+  'transformers.js_config': anything,
   transformers_version: anything,
   unk_token_id: anything,
   use_cache: anything,

@@ -3,12 +3,12 @@ import type { Checkpoint } from '../../store/index.ts'
 import { mixtral, olmoe } from './experts.ts'
 import type { Family } from './family.ts'
 import { gemma, gemma2, gemma3 } from './gemma.ts'
+import { ggufFamilies } from './gguf.ts'
 import { gptNeo } from './gpt-neo.ts'
 import { gptNeox } from './gpt-neox.ts'
 import { gpt2 } from './gpt2.ts'
 import { otherKind, remedies } from './kinds.ts'
 import { llama } from './llama.ts'
-import { llamaGguf } from './llama-gguf.ts'
 import { llama2c } from './llama2c.ts'
 import { mamba } from './mamba.ts'
 import { mistral } from './mistral.ts'
@@ -39,7 +39,7 @@ const families: Readonly<Record<Checkpoint['format'], readonly Family[]>> = {
     qwen3,
     starcoder2,
   ],
-  gguf: [llamaGguf],
+  gguf: ggufFamilies,
   llama2c: [llama2c],
 }
 

@@ -25,6 +25,8 @@ export interface Place {
   readonly offset: number
   /** Whether attention must be composed of single operations. */
   readonly composed: boolean
+  /** Whether the cache holds past tokens only, and gets longer by the new ones. */
+  readonly grows?: boolean
   /** With a cache: i32 [batch], index of each row's last token, and i32 [], tokens of the longest row. */
   readonly last?: Tensor
   readonly total?: Tensor
@@ -110,8 +112,8 @@ export function visibility(positions: Tensor, keys: Dim, window: number | undefi
 
 /**
  * 0 for the keys that a position may see without a causal mask, -inf for others: all tokens of its row, and with a
- * window those less than that far away on either side. Every position sees itself, padding (0 in `mask` [batch, T])
- * nothing else: no row of scores is empty. Result [T, T], or [batch, 1, T, T] with a mask.
+ * window those less than that far away on either side. Padding (0 in `mask` [batch, T]) is seen by itself only, so
+ * that no row of scores is empty. Result [T, T], or [batch, 1, T, T] with a mask.
  */
 export function bothWays(time: Dim, window: number | undefined, mask: Tensor | undefined): Tensor {
   const [key, own] = [iota(time), iota(time).expandDims(-1)]
@@ -124,6 +126,21 @@ export function bothWays(time: Dim, window: number | undefined, mask: Tensor | u
 /** `visibility` over a cache: positions [batch, T] -> [batch, 1, T, keys]. */
 export const cacheMask = (positions: Tensor, keys: Dim, window: number | undefined): Tensor =>
   visibility(positions, keys, window).expandDims(1)
+
+/**
+ * Over a cache that grows: the new tokens come after `past` keys, all of which `attended` [batch, keys] may hide.
+ * A token sees itself in any case: padding is not seen by others, and its own scores need one that is finite.
+ * [batch, 1, T, keys]
+ */
+export function growingMask(attended: Tensor, past: Dim, time: Dim, window: number | undefined): Tensor {
+  const keys = attended.shape[1]!
+  const own = iota(time).add(size(past, 'i32'))
+  const kept = attended
+    .greater(0)
+    .expandDims(1)
+    .or(iota(keys).equal(own.expandDims(-1)))
+  return kept.where(visibility(own, keys, window), Number.NEGATIVE_INFINITY).expandDims(1)
+}
 
 function cachedBody(inputs: readonly Tensor[], attributes: CachedAttributes, tap = untapped): Tensor[] {
   const { heads, keyValueHeads, headSize, packed } = attributes
@@ -163,6 +180,8 @@ const cachedAttention = fused<CachedAttributes>({
     const rotary = attributes.rotary !== 'none'
     // The operator rotates only heads whose size is a multiple of 16.
     if (query!.dtype !== 'f32' || (rotary && attributes.headSize % 16 !== 0)) return undefined
+    // There ONNX Runtime 1.30 reads the soft cap and does not apply it.
+    if (e.provider === 'webgpu' && attributes.softcap !== undefined) return undefined
     return e.nodes(
       'GroupQueryAttention',
       [
@@ -226,7 +245,7 @@ export function attention(
   /** What each head mixes from the values: [batch, T, heads * D]. */
   let z: Tensor
   let written: AttentionCache | undefined
-  if (cache) {
+  if (cache && !place.grows) {
     const inside = place.composed || wanted('hook_rot_q', 'hook_rot_k', 'hook_attn_scores', 'hook_pattern')
     const untouched = !params.qNorm && !wanted('hook_q', 'hook_k', 'hook_v')
     const packed = 'qkv' in params && joinedInOrder(spec) && untouched && !inside
@@ -259,23 +278,26 @@ export function attention(
       if (!rotary) return split
       const time = x.shape[1]!
       const [first, end] = [place.offset, addDims(time, place.offset)]
-      const [cos, sin] = [table!.cos, table!.sin].map((part) => part.slice(0, first, end))
+      const [cos, sin] = [table!.cos, table!.sin].map((part) =>
+        cache ? part.gather(place.positions) : part.slice(0, first, end),
+      )
       return tap(name, rotate(split, cos!, sin!, rotary.interleaved))
     }
-    /** To [batch, keyValueHeads, S, D], after the prefix if there is one. */
-    const toFront = (value: Tensor, prefix: Tensor | undefined): Tensor => {
+    /** To [batch, keyValueHeads, S, D], after a prefix or the past if there is one. */
+    const after = (past: Tensor | undefined, prefix: Tensor | undefined, value: Tensor): Tensor => {
       const own = value.transpose([0, 2, 1, 3])
-      const before = prefix?.expandDims(0).broadcastTo([x.shape[0]!, ...prefix.shape])
+      const before = past ?? prefix?.expandDims(0).broadcastTo([x.shape[0]!, ...prefix.shape])
       return before ? concat([before, own], 2) : own
     }
-    z = attend(
-      turn(projected[0], heads, 'hook_rot_q'),
-      toFront(turn(projected[1], keyValueHeads, 'hook_rot_k'), params.prefix?.keys),
-      toFront(splitHeads(projected[2], keyValueHeads, headSize), params.prefix?.values),
-      place.mask(window),
-      scores,
-      tap,
-    ).reshape([...x.shape.slice(0, -1), heads * headSize])
+    const { prefix } = params
+    const q = turn(projected[0], heads, 'hook_rot_q')
+    const keys = after(cache?.keys, prefix?.keys, turn(projected[1], keyValueHeads, 'hook_rot_k'))
+    const values = after(cache?.values, prefix?.values, splitHeads(projected[2], keyValueHeads, headSize))
+    z = attend(q, keys, values, place.mask(window), scores, tap).reshape([
+      ...x.shape.slice(0, -1),
+      heads * headSize,
+    ])
+    if (cache) written = { keys, values }
   }
 
   z = tapHeads('hook_z', z, heads)

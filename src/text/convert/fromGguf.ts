@@ -51,8 +51,8 @@ export function tokenizerFilesFromGguf(
   }
 }
 
-/** One template as it is, several as a list. */
-const templateField = (template: ChatTemplate): unknown =>
+/** A template as `chat_template` of tokenizer_config.json: one as it is, several as a list. */
+export const templateField = (template: ChatTemplate): unknown =>
   typeof template === 'string'
     ? template
     : Object.entries(template).map(([name, source]) => ({ name, template: source }))

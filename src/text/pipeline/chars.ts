@@ -1,3 +1,5 @@
+import { punctuation } from './unicode.ts'
+
 /**
  * White_Space, which is what Rust and Oniguruma mean by whitespace; JavaScript's `\s` adds U+FEFF and lacks
  * U+0085. All of it is in the basic plane, so one UTF-16 unit is one character.
@@ -28,7 +30,7 @@ export const wordClass = '\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}'
 export const rustWordClass = `${wordClass}\\p{Join_Control}`
 
 /** Punctuation as BERT has it: Unicode's, and every ASCII symbol. */
-export const punctuationClass = '\\p{P}\\x21-\\x2F\\x3A-\\x40\\x5B-\\x60\\x7B-\\x7E'
+export const punctuationClass = `${punctuation}\\x21-\\x2F\\x3A-\\x40\\x5B-\\x60\\x7B-\\x7E`
 
 /** The length of the character (code point) at unit `i`: 1 or 2. */
 export const charLength = (text: string, i: number): number => ((text.codePointAt(i) ?? 0) > 0xffff ? 2 : 1)

@@ -1,5 +1,6 @@
 import { type Aligned, AlignedBuilder } from './aligned.ts'
 import { charLength } from './chars.ts'
+import { normalize } from './unicode.ts'
 
 export type Form = 'NFC' | 'NFD' | 'NFKC' | 'NFKD'
 
@@ -16,7 +17,7 @@ interface Item {
  * equal one is always the right one, and no table of combining classes is needed.
  */
 export function normalizeForm(text: Aligned, form: Form): Aligned {
-  const normal = text.text.normalize(form)
+  const normal = normalize(text.text, form)
   if (normal === text.text) return text
   const items = regroup(decomposed(text.text, form), normal, form)
   return applyChanges(text, items)
@@ -27,7 +28,7 @@ function* decomposed(text: string, form: Form): Generator<Item> {
   const decomposition = form === 'NFC' || form === 'NFD' ? 'NFD' : 'NFKD'
   for (const source of text) {
     let change = 0
-    for (const char of source.normalize(decomposition)) {
+    for (const char of normalize(source, decomposition)) {
       yield { char, change }
       change = 1
     }
@@ -53,7 +54,7 @@ function regroup(items: Iterator<Item>, normal: string, form: Form): Item[] {
   const composed: Item[] = []
   for (const char of normal) {
     let change = 1
-    const components = form === 'NFC' || form === 'NFKC' ? char.normalize('NFD') : char
+    const components = form === 'NFC' || form === 'NFKC' ? normalize(char, 'NFD') : char
     for (const component of components) change += take(component) - 1
     composed.push({ char, change })
   }

@@ -7,6 +7,7 @@ import { build, buildAll, type ComponentTable, component } from './component.ts'
 import { type Form, normalizeForm } from './forms.ts'
 import { pattern, patternFields } from './pattern.ts'
 import { precompiledNormalizer } from './precompiled.ts'
+import { invisible, marks, nonspacingMarks } from './unicode.ts'
 
 /** Rewrites a text before it is split, keeping track of where each character came from. */
 export type Normalizer = (text: Aligned) => Aligned
@@ -27,7 +28,9 @@ const bertFields = z.strictObject({
 })
 
 /** Tab, line feed and carriage return are control characters that become spaces; the others go away. */
-const control = /(?![\t\n\r])[\p{Cc}\p{Cf}\p{Co}\ufffd]/u
+const control = new RegExp(invisible, 'v')
+const nonspacing = new RegExp(nonspacingMarks, 'v')
+const accent = new RegExp(marks, 'v')
 const chinese =
   /[\u{4E00}-\u{9FFF}\u{3400}-\u{4DBF}\u{20000}-\u{2A6DF}\u{2A700}-\u{2B73F}\u{2B740}-\u{2B81F}\u{2B920}-\u{2CEAF}\u{F900}-\u{FAFF}\u{2F800}-\u{2FA1F}]/u
 
@@ -39,7 +42,7 @@ function bertNormalizer(options: z.output<typeof bertFields>): Normalizer {
   if (options.handle_chinese_chars)
     steps.push((text) => text.mapChars((c) => (chinese.test(c) ? ` ${c} ` : c)))
   if (options.strip_accents ?? options.lowercase) {
-    steps.push((text) => normalizeForm(text, 'NFD').mapChars((c) => (/\p{Mn}/u.test(c) ? '' : c)))
+    steps.push((text) => normalizeForm(text, 'NFD').mapChars((c) => (nonspacing.test(c) ? '' : c)))
   }
   if (options.lowercase) steps.push(lowercase)
   return sequence(steps)
@@ -95,7 +98,7 @@ const table: ComponentTable<Normalizer> = {
   ),
   StripAccents: component(
     z.strictObject({ type }),
-    () => (text) => text.mapChars((c) => (/\p{M}/u.test(c) ? '' : c)),
+    () => (text) => text.mapChars((c) => (accent.test(c) ? '' : c)),
   ),
 }
 

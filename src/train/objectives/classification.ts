@@ -14,9 +14,9 @@
 import * as z from 'zod'
 import { crossEntropy, type Tensor } from '../../array/index.ts'
 import { method } from '../../method/index.ts'
-import { type DecoderParams, type DecoderSpec, rotaryTables } from '../../model/index.ts'
 import { linear } from '../../model/parts/linear.ts'
-import type { Linear } from '../../model/spec.ts'
+import { rotaryTables } from '../../model/parts/position.ts'
+import type { DecoderParams, DecoderSpec, Linear } from '../../model/spec.ts'
 import type { Objective } from '../objective.ts'
 import { correct, counted, pooled, rowAxes, seeing, statesOf } from './reading.ts'
 

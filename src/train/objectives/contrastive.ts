@@ -11,7 +11,8 @@
  */
 import * as z from 'zod'
 import { concat, crossEntropy, type Tensor } from '../../array/index.ts'
-import { type DecoderParams, type DecoderSpec, rotaryTables } from '../../model/index.ts'
+import { rotaryTables } from '../../model/parts/position.ts'
+import type { DecoderParams, DecoderSpec } from '../../model/spec.ts'
 import type { Objective } from '../objective.ts'
 import { correct, counted, pooled, rowAxes, rowNumbers } from './reading.ts'
 

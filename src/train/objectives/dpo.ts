@@ -10,7 +10,8 @@
  * reference is frozen: give it to the trainer as such (`referenced`).
  */
 import * as z from 'zod'
-import { type DecoderSpec, rotaryTables } from '../../model/index.ts'
+import { rotaryTables } from '../../model/parts/position.ts'
+import type { DecoderSpec } from '../../model/spec.ts'
 import type { Objective } from '../objective.ts'
 import {
   likelihood,

@@ -12,7 +12,8 @@
  */
 import * as z from 'zod'
 import type { Tensor } from '../../array/index.ts'
-import { type DecoderSpec, rotaryTables } from '../../model/index.ts'
+import { rotaryTables } from '../../model/parts/position.ts'
+import type { DecoderSpec } from '../../model/spec.ts'
 import type { Loss } from '../objective.ts'
 import { groupAdvantages } from './advantages.ts'
 import { type PolicyAlgorithm, readPolicy, surrogate } from './policy.ts'

@@ -9,9 +9,8 @@
  */
 import * as z from 'zod'
 import type { Tensor } from '../../array/index.ts'
-import type { DecoderSpec } from '../../model/index.ts'
 import { linear } from '../../model/parts/linear.ts'
-import type { Linear } from '../../model/spec.ts'
+import type { DecoderSpec, Linear } from '../../model/spec.ts'
 import { newHead } from '../head.ts'
 
 const layer = z.int().nonnegative()

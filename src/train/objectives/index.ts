@@ -93,8 +93,8 @@ export { patchLevel, patchLevelSchema } from './patchLevel.ts'
 export type { PolicyAlgorithm, PolicyBatch, PolicyParts } from './policy.ts'
 export { ppo } from './ppo.ts'
 export type { PolicyAndReference, PreferenceBatch } from './preference.ts'
-export { rewardBy, rewardModel } from './rewardModel.ts'
-export { type Answered, answers, padded } from './rows.ts'
+export { rewardByModel, rewardModel } from './rewardModel.ts'
+export { type Answered, answerRows, paddedRows } from './rows.ts'
 export { simpo } from './simpo.ts'
 export {
   corruptSpans,

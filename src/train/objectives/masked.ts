@@ -14,14 +14,10 @@
 import * as z from 'zod'
 import { crossEntropy, random, scalar, type Tensor } from '../../array/index.ts'
 import { encodeForward, encoderSites } from '../../model/encoderForward.ts'
-import {
-  type DecoderParams,
-  type DecoderSpec,
-  type EncoderParams,
-  type EncoderSpec,
-  rotaryTables,
-  Taps,
-} from '../../model/index.ts'
+import type { EncoderParams, EncoderSpec } from '../../model/encoderSpec.ts'
+import { rotaryTables } from '../../model/parts/position.ts'
+import type { DecoderParams, DecoderSpec } from '../../model/spec.ts'
+import { Taps } from '../../model/taps.ts'
 import type { Loss, Objective } from '../objective.ts'
 import type { TokenBatch } from './nextToken.ts'
 import { correct, logitsOf, rowAxes } from './reading.ts'

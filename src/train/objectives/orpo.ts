@@ -9,7 +9,8 @@
  */
 import * as z from 'zod'
 import type { Tensor } from '../../array/index.ts'
-import { type DecoderParams, type DecoderSpec, rotaryTables } from '../../model/index.ts'
+import { rotaryTables } from '../../model/parts/position.ts'
+import type { DecoderParams, DecoderSpec } from '../../model/spec.ts'
 import type { Objective } from '../objective.ts'
 import { likelihood, type PreferenceBatch, preferenceAxes, preferenceLoss } from './preference.ts'
 import { logSigmoid } from './reading.ts'

@@ -4,9 +4,8 @@
  */
 import { logSoftmax, type Tensor } from '../../array/index.ts'
 import { forward } from '../../model/decoder.ts'
-import type { DecoderParams } from '../../model/index.ts'
 import { linear } from '../../model/parts/linear.ts'
-import type { Linear } from '../../model/spec.ts'
+import type { DecoderParams, Linear } from '../../model/spec.ts'
 import { Taps } from '../../model/taps.ts'
 import type { Objective } from '../objective.ts'
 import type { Reader } from './reading.ts'

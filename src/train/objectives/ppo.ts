@@ -10,7 +10,8 @@
  * Advantages are normalised over all answers of a rollout where `normalize` is set.
  */
 import * as z from 'zod'
-import { type DecoderSpec, rotaryTables } from '../../model/index.ts'
+import { rotaryTables } from '../../model/parts/position.ts'
+import type { DecoderSpec } from '../../model/spec.ts'
 import { generalizedAdvantages, normalizedLists } from './advantages.ts'
 import { type PolicyAlgorithm, readPolicy, surrogate } from './policy.ts'
 import { counted, rowAxes } from './reading.ts'

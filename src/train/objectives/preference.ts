@@ -3,7 +3,7 @@
  * model finds each.
  */
 import type { Tensor } from '../../array/index.ts'
-import type { DecoderParams } from '../../model/index.ts'
+import type { DecoderParams } from '../../model/spec.ts'
 import type { Loss } from '../objective.ts'
 import { counted, type Reader, rowAxes, tokenLogProbabilities } from './reading.ts'
 

@@ -4,7 +4,8 @@
  */
 import { concat, crossEntropy, iota, logSoftmax, size, sizeOf, type Tensor } from '../../array/index.ts'
 import { type ForwardInput, forward } from '../../model/decoder.ts'
-import type { DecoderParams, DecoderSpec, RotaryTables } from '../../model/index.ts'
+import type { RotaryTables } from '../../model/parts/position.ts'
+import type { DecoderParams, DecoderSpec } from '../../model/spec.ts'
 import { Taps } from '../../model/taps.ts'
 import type { Loss } from '../objective.ts'
 

@@ -8,14 +8,15 @@
  * the padding at the end.
  */
 import type { Tensor } from '../../array/index.ts'
-import { type DecoderSpec, rotaryTables } from '../../model/index.ts'
 import { linear } from '../../model/parts/linear.ts'
+import { rotaryTables } from '../../model/parts/position.ts'
+import type { DecoderSpec } from '../../model/spec.ts'
 import type { Engine } from '../../onnx/index.ts'
 import type { Objective } from '../objective.ts'
 import type { ClassifierParts } from './classification.ts'
 import { type PreferenceBatch, preferenceAxes, preferenceLoss } from './preference.ts'
 import { logSigmoid, pooled, type Reader, rowAxes } from './reading.ts'
-import { type Answered, padded } from './rows.ts'
+import { type Answered, paddedRows } from './rows.ts'
 
 /** The rewards of rows, [batch]. */
 function rewardsOf(
@@ -40,14 +41,14 @@ export function rewardModel(spec: DecoderSpec): Objective<ClassifierParts, Prefe
 }
 
 /** The rewards that a model gives to answers, as a function for `policyRun`. */
-export function rewardBy(engine: Engine, spec: DecoderSpec, parts: ClassifierParts) {
+export function rewardByModel(engine: Engine, spec: DecoderSpec, parts: ClassifierParts) {
   const reader = { spec, rotary: rotaryTables(spec) }
   const program = engine.jit(
     (own: ClassifierParts, rows: PreferenceBatch['chosen']) => rewardsOf(reader, own, rows),
     { name: 'rewards', axes: [undefined, rowAxes] },
   )
   return async (rows: readonly Answered[]): Promise<number[]> => {
-    const rewards = await program(parts, padded(rows.map(({ prompt, answer }) => [...prompt, ...answer])))
+    const rewards = await program(parts, paddedRows(rows.map(({ prompt, answer }) => [...prompt, ...answer])))
     return [...((await rewards.load()) as Float32Array)]
   }
 }

@@ -9,7 +9,7 @@ export function rowsOf(tokens: Tensor): Int32Array[] {
 }
 
 /** Rows of any lengths as tokens i32 [batch, T] and mask f32 [batch, T], padded at the end. */
-export function padded(
+export function paddedRows(
   rows: readonly ArrayLike<number>[],
   { pad = 0, length = 0 }: { readonly pad?: number; readonly length?: number } = {},
 ): { readonly tokens: Tensor; readonly mask: Tensor } {
@@ -30,11 +30,11 @@ export interface Answered {
 }
 
 /** Prompts with their answers as rows; mask has 1 for the answers' tokens. */
-export function answers(
+export function answerRows(
   rows: readonly Answered[],
   options: { readonly pad?: number; readonly length?: number } = {},
 ): { readonly tokens: Tensor; readonly mask: Tensor } {
-  const made = padded(
+  const made = paddedRows(
     rows.map(({ prompt, answer }) => [...prompt, ...answer]),
     options,
   )

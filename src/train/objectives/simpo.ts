@@ -5,7 +5,8 @@
  *   r(y) = (β / |y|) log π(y|x);   loss = −log σ(r(chosen) − r(rejected) − γ)
  */
 import * as z from 'zod'
-import { type DecoderParams, type DecoderSpec, rotaryTables } from '../../model/index.ts'
+import { rotaryTables } from '../../model/parts/position.ts'
+import type { DecoderParams, DecoderSpec } from '../../model/spec.ts'
 import type { Objective } from '../objective.ts'
 import { likelihood, type PreferenceBatch, preferenceAxes, preferenceLoss } from './preference.ts'
 import { logSigmoid } from './reading.ts'

@@ -13,8 +13,9 @@
  */
 import * as z from 'zod'
 import { concat, crossEntropy, random, type Tensor, tensor } from '../../array/index.ts'
-import { type Seq2SeqParams, type Seq2SeqSpec, seq2seqSites, Taps } from '../../model/index.ts'
-import { seq2seqForward } from '../../model/seq2seqForward.ts'
+import { seq2seqForward, seq2seqSites } from '../../model/seq2seqForward.ts'
+import type { Seq2SeqParams, Seq2SeqSpec } from '../../model/seq2seqSpec.ts'
+import { Taps } from '../../model/taps.ts'
 import type { Objective } from '../objective.ts'
 import type { Batches } from '../trainer.ts'
 import type { TokenBatch } from './nextToken.ts'

@@ -1,5 +1,5 @@
 /** What the objectives with more than one model train, and what of it stays as it is. */
-import type { DecoderParams } from '../../model/index.ts'
+import type { DecoderParams } from '../../model/spec.ts'
 import type { Trainable } from '../trainer.ts'
 import type { DistilledParts, StudentParts } from './distillation.ts'
 import type { PolicyAndReference } from './preference.ts'

@@ -8,8 +8,9 @@
  * memory, and this takes 11 passes over the parameters instead of 14. All other factors are scalars.
  */
 import * as z from 'zod'
-import { mapTree, scalar, type Tensor, zeros, zipTrees } from '../../array/index.ts'
+import { mapTree, type Tensor, zeros, zipTrees } from '../../array/index.ts'
 import { readOptions } from '../choice.ts'
+import { filled } from '../correction.ts'
 import { joinSmall } from '../joined.ts'
 import { type Choices, chooseDecays, decayOptions, type Optimizer } from '../optimizer.ts'
 
@@ -41,18 +42,14 @@ export function adamw(options: AdamWOptions = {}, choices: Choices = {}): Optimi
     },
     update(params, grads, state, rate) {
       const step = state.step.add(1)
-      // In f64: 1 − 0.999ᵗ loses four digits in f32.
-      const correction = (beta: number): Tensor => scalar(beta, 'f64').pow(step.cast('f64')).neg().add(1)
       // m / (1 − β₁ᵗ) = first * toMean, and √(v / (1 − β₂ᵗ)) = √second * toRoot.
-      const toMean = correction(beta1)
+      const toMean = filled(beta1, step)
         .reciprocal()
         .mul(1 - beta1)
-        .cast('f32')
-      const toRoot = correction(beta2)
+      const toRoot = filled(beta2, step)
         .reciprocal()
         .mul(1 - beta2)
         .sqrt()
-        .cast('f32')
       const factor = rate.mul(toMean).div(toRoot)
       const floor = toRoot.reciprocal().mul(epsilon)
       const keep = rate.mul(-weightDecay).add(1)

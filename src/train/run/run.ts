@@ -18,7 +18,10 @@ export interface RunOptions {
   /** The run's folder: its state, its metrics and what `write` puts there. */
   readonly folder: string
   readonly steps: number
-  /** What tells this run from others; a saved state of another is refused. */
+  /**
+   * JSON that tells this run from others; a saved state of another is refused. Its steps, schedule and measurements
+   * may change: a run can be ended earlier, or go on for longer.
+   */
   readonly recipe: string
   /** Go on from the state in the folder if there is one; by default that is an error. */
   readonly resume?: boolean
@@ -145,18 +148,22 @@ function resumed<P, F, M, B, S>(
   if (!resume)
     throw new Error(`${file}: there is a run already; resume it (--resume), or choose another folder (--out)`)
   const saved = loadState(file)
-  if (saved.recipe !== recipe)
-    throw new Error(`${file}: is of another recipe: ${difference(saved.recipe, recipe)}`)
+  const other = difference(saved.recipe, recipe)
+  if (other) throw new Error(`${file}: is of another recipe: ${other}`)
   trainer.restore(saved.state)
   return saved.progress
 }
 
-/** Where two recipes first differ, for people. */
-function difference(before: string, now: string): string {
+/** What may change while a run is under way: how far it goes, and its learning rate from here on. */
+const changeable = /^(steps|epochs|every|schedule|measure|saveEvery|keep)(\.|$)/
+
+/** Where two recipes first differ in anything else, for people. */
+function difference(before: string, now: string): string | undefined {
   const [a, b] = [before, now].map((text) => flatten(JSON.parse(text)))
   for (const key of new Set([...a!.keys(), ...b!.keys()]))
-    if (a!.get(key) !== b!.get(key)) return `'${key}' was ${a!.get(key)}, and is ${b!.get(key)} now`
-  return 'they differ in their order'
+    if (a!.get(key) !== b!.get(key) && !changeable.test(key))
+      return `'${key}' was ${a!.get(key)}, and is ${b!.get(key)} now`
+  return undefined
 }
 
 function flatten(value: unknown, path = ''): Map<string, string> {

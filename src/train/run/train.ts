@@ -1,12 +1,12 @@
 /** From a recipe to a trained model: everything that `glossa train` does but for what it shows. */
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { leaves } from '../../array/index.ts'
 import { parseConfig } from '../../model/bind.ts'
 import type { DecoderNames } from '../../model/families/family.ts'
 import { familyOf } from '../../model/families/index.ts'
 import { type DecoderParams, load } from '../../model/index.ts'
-import { namedTensors, saveModel } from '../../model/save.ts'
+import { namedTensors, saveModel, tokenizerFilesOf } from '../../model/save.ts'
 import { parameterShapes } from '../../model/shapes.ts'
 import type { Engine } from '../../onnx/index.ts'
 import { loadTokenizer, type Tokenizer } from '../../text/index.ts'
@@ -103,7 +103,7 @@ export async function train(options: TrainOptions): Promise<Trained> {
         names: model.names,
         params: chosen.weights(trainer.parts),
         dtype: recipe.dtype,
-        files: tokenizerFiles(recipe, at),
+        files: tokenizerFilesOf(tokenizerFolder(recipe, at)),
       }),
   })
   return { ...result, parameters, seenTokens: result.progress.seen }
@@ -152,11 +152,6 @@ const tokenizerFolder = ({ tokenizer, model }: Recipe, at: (path: string) => str
 
 const tokenizerOf = (recipe: Recipe, at: (path: string) => string): Tokenizer =>
   loadTokenizer(tokenizerFolder(recipe, at))
-
-const tokenizerFiles = (recipe: Recipe, at: (path: string) => string): string[] =>
-  ['tokenizer.json', 'tokenizer_config.json', 'special_tokens_map.json', 'generation_config.json']
-    .map((name) => join(tokenizerFolder(recipe, at), name))
-    .filter((path) => existsSync(path))
 
 /** The tokens of one source, with the last documents of each file apart. */
 async function openCorpus(
