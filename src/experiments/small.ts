@@ -14,6 +14,7 @@ import {
   nextToken,
   type Objective,
   type OptimizerRecipe,
+  type ScheduleRecipe,
   type TokenBatch,
   Trainer,
   wholly,
@@ -22,6 +23,15 @@ import type { ExperimentContext } from './experiment.ts'
 
 /** A file of this repository. */
 export const ownFile = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+
+/** What is made when it is first asked for: nothing is read where all arms are known. */
+export function once<T>(make: () => Promise<T>): () => Promise<T> {
+  let made: Promise<T> | undefined
+  return () => {
+    made ??= make()
+    return made
+  }
+}
 
 export interface Corpus {
   readonly tokenizer: Tokenizer
@@ -36,11 +46,15 @@ export const storyFiles = [
   'text/tinystories_new/tinystories_mines.txt.gz',
 ] as const
 
-/** TinyStories under a tokenizer (the starter's of 1024 tokens); the last 2 % of each file are held out. */
+/**
+ * TinyStories under a tokenizer (the starter's of 1024 tokens): of each file the last 2 % are held out, and the first
+ * `most` documents of the others are learned.
+ */
 export async function stories(
   { data, note }: Pick<ExperimentContext, 'data' | 'note'>,
   tokenizer: Tokenizer = loadTokenizer(ownFile('models/starter')),
   files: readonly string[] = storyFiles,
+  most = Number.POSITIVE_INFINITY,
 ): Promise<Corpus> {
   const parts = { learned: [] as string[], heldOut: [] as string[] }
   for (const file of files) {
@@ -48,7 +62,8 @@ export async function stories(
     const rows = await openText(data(file))
     const border = rows.length - Math.ceil(rows.length * 0.02)
     for (let i = 0; i < rows.length; i++)
-      parts[i < border ? 'learned' : 'heldOut'].push(((await rows.at(i)) as { text: string }).text)
+      if (i < most || i >= border)
+        parts[i < border ? 'learned' : 'heldOut'].push(((await rows.at(i)) as { text: string }).text)
   }
   const encode = async (texts: readonly string[]) =>
     (await tokenizeCorpus({ length: texts.length, at: (i) => texts[i] }, tokenizer, { endOfText: null }))
@@ -79,7 +94,8 @@ export const describeConfig = (config: Readonly<Record<string, unknown>>) =>
   familyOf('safetensors', String(config.model_type)).describe(config, () => true)
 
 export interface SmallOptions {
-  readonly corpus: Corpus
+  /** Its tokenizer is asked for the size of the vocabulary where no `config` is given. */
+  readonly corpus: Pick<Corpus, 'learned' | 'heldOut'> & Partial<Corpus>
   readonly seed: number
   readonly steps: number
   readonly config?: Readonly<Record<string, unknown>>
@@ -88,10 +104,19 @@ export interface SmallOptions {
   readonly batch?: number
   readonly length?: number
   readonly optimizer?: OptimizerRecipe
+  /** Factor of the learning rate; warm-up, stable, decay over the last fifth where nothing is said. */
+  readonly schedule?: ScheduleRecipe
   readonly objective?: (spec: DecoderSpec) => Objective<DecoderParams, TokenBatch>
+  /** Held-out loss is measured with it; plain next-token prediction by default. */
+  readonly measured?: (spec: DecoderSpec) => Objective<DecoderParams, TokenBatch>
   readonly batches?: Batches<TokenBatch>
   /** Held-out loss of next-token prediction after these steps too. */
   readonly measureAt?: readonly number[]
+}
+
+function vocabularyOf({ tokenizer }: SmallOptions['corpus']): number {
+  if (!tokenizer) throw new Error('trainSmall: give a config, or a corpus with its tokenizer')
+  return tokenizer.vocabSize
 }
 
 export interface SmallRun {
@@ -101,23 +126,29 @@ export interface SmallRun {
   readonly heldOutLoss: number
   /** The same on the way. */
   readonly curve: readonly { readonly step: number; readonly loss: number }[]
+  /** Of training, without measuring. */
   readonly seconds: number
+  /** The same of all threads of this process: what a busy machine does not change much. */
+  readonly cpuSeconds: number
 }
 
-/** Trains one small model: Muon, warm-up, stable, decay over the last fifth. The seed sets weights and order. */
+/** Trains one small model, with Muon unless asked otherwise. The seed sets weights and order. */
 export async function trainSmall(context: ExperimentContext, options: SmallOptions): Promise<SmallRun> {
   const { corpus, seed, steps, batch = 16, length = 128, measureAt = [] } = options
-  const { spec, names } = describeConfig(options.config ?? smallConfig(corpus.tokenizer.vocabSize))
+  const { spec, names } = describeConfig(options.config ?? smallConfig(vocabularyOf(corpus)))
   const { optimizer, rate } = makeOptimizer(
     options.optimizer ?? { kind: 'muon', rate: 0.01, weightDecay: 0.1 },
   )
-  const factor = makeSchedule({
-    kind: 'wsd',
-    warmup: Math.ceil(steps / 20),
-    decay: Math.ceil(steps / 5),
-    steps,
-    shape: '1-sqrt',
-  })
+  const factor = makeSchedule(
+    options.schedule ?? {
+      kind: 'wsd',
+      warmup: Math.ceil(steps / 20),
+      decay: Math.ceil(steps / 5),
+      steps,
+      shape: '1-sqrt',
+    },
+  )
+  const measured = (options.measured ?? nextToken)(spec)
   using trainer = new Trainer({
     engine: context.engine,
     model: wholly(options.params ?? initialize(spec, { seed, names })),
@@ -130,20 +161,39 @@ export async function trainSmall(context: ExperimentContext, options: SmallOptio
     seed,
   })
   const curve: { step: number; loss: number }[] = []
-  const began = performance.now()
-  let measuring = 0
+  const clock = new Clock()
   for (let step = 1; step <= steps; step++) {
     context.signal?.throwIfAborted()
     await trainer.next()
     if (!measureAt.includes(step) || step === steps) continue
-    const start = performance.now()
-    curve.push({ step, loss: await heldOutLoss(context, spec, trainer.params, corpus) })
-    measuring += performance.now() - start
+    clock.stop()
+    curve.push({ step, loss: await heldOutLoss(context, spec, trainer.params, corpus, measured) })
+    clock.start()
   }
-  const seconds = (performance.now() - began - measuring) / 1000
+  clock.stop()
   const params = trainer.params
-  const loss = await heldOutLoss(context, spec, params, corpus)
-  return { spec, params, heldOutLoss: loss, curve: [...curve, { step: steps, loss }], seconds }
+  const loss = await heldOutLoss(context, spec, params, corpus, measured)
+  const { seconds, cpuSeconds } = clock
+  return { spec, params, heldOutLoss: loss, curve: [...curve, { step: steps, loss }], seconds, cpuSeconds }
+}
+
+/** Sums of time, of the clock and of this process, while it runs; it runs from the beginning. */
+class Clock {
+  seconds = 0
+  cpuSeconds = 0
+  #began = performance.now()
+  #cpu = process.cpuUsage()
+
+  start(): void {
+    this.#began = performance.now()
+    this.#cpu = process.cpuUsage()
+  }
+
+  stop(): void {
+    const { user, system } = process.cpuUsage(this.#cpu)
+    this.seconds += (performance.now() - this.#began) / 1000
+    this.cpuSeconds += (user + system) / 1e6
+  }
 }
 
 /** Nats a token of next-token prediction on the held-out documents, in windows of 128 tokens. */
@@ -151,7 +201,7 @@ export async function heldOutLoss(
   { engine }: Pick<ExperimentContext, 'engine'>,
   spec: DecoderSpec,
   params: DecoderParams,
-  corpus: Corpus,
+  corpus: Pick<Corpus, 'heldOut'>,
   objective: Objective<DecoderParams, TokenBatch> = nextToken(spec),
 ): Promise<number> {
   const covering = coveringBatches(corpus.heldOut, { batch: 16, length: 128 })

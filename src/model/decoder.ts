@@ -11,7 +11,9 @@ import type { Taps } from './taps.ts'
 
 export interface ForwardInput {
   /** i32 [batch, T] */
-  readonly tokens: Tensor
+  readonly tokens?: Tensor
+  /** Instead of tokens, what stands in the place of their embeddings: f32 [batch, T, width of the embeddings]. */
+  readonly embeddings?: Tensor
   /** Past tokens, with i32 [batch]: how many of them each row holds. */
   readonly past?: {
     readonly cache: Cache
@@ -106,9 +108,9 @@ function placeOf(
 }
 
 /** Where rows end, for mixers with a state. Without a cache nothing comes after the padding. */
-function endsOf({ tokens, past, at }: ForwardInput): StatePlace {
+function endsOf({ past, at }: ForwardInput, time: Dim): StatePlace {
   if (!past || !at) return {}
-  return { last: at, own: iota(tokens.shape[1]!).lessEqual(at.expandDims(-1)).expandDims(-1) }
+  return { last: at, own: iota(time).lessEqual(at.expandDims(-1)).expandDims(-1) }
 }
 
 export function forward(
@@ -122,11 +124,15 @@ export function forward(
   if (prompt && (input.past || input.at))
     throw new Error('a soft prompt goes on as the prefix that it leaves behind: attach it with `attach`')
   const count = (prompt?.shape[0] as number | undefined) ?? 0
-  const place = placeOf(input, addDims(input.tokens.shape[1]!, count), prefixLength(params), rotary)
-  const ends = endsOf(input)
+  if (!input.tokens === !input.embeddings) throw new Error('forward takes either tokens or embeddings')
+  if (input.past || input.growing) taps.refuseCache()
+  const rows = input.embeddings ?? embed(spec, params, input.tokens!)
+  const time = rows.shape[1]!
+  const place = placeOf(input, addDims(time, count), prefixLength(params), rotary)
+  const ends = endsOf(input, time)
   if (input.bidirectional && (prompt || spec.stateSpace))
     throw new Error('a soft prompt and layers with a state are for models with a causal mask')
-  let residual = taps.at('hook_embed', embed(spec, params, input.tokens))
+  let residual = taps.at('hook_embed', enter(spec, params, rows))
   if (params.positions && spec.position.kind === 'learned') {
     const { offset = 0 } = spec.position
     const learned = params.positions.gather(offset === 0 ? place.positions : place.positions.add(offset))
@@ -250,15 +256,21 @@ export function forward(
   return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(given && { cache }) }
 }
 
-/** Embeddings [batch, P + T, width] of a soft prompt and of tokens [batch, T]. */
-function embed(spec: DecoderSpec, params: DecoderParams, tokens: Tensor): Tensor {
+/** The rows of the embedding for tokens [batch, T]: [batch, T, width of the embeddings]. */
+export function embed(spec: DecoderSpec, params: DecoderParams, tokens: Tensor): Tensor {
   let rows = lookUp(params.embed, tokens, spec.embedWidth ?? spec.width)
   for (const { a, b, scale, strength } of params.embedAdapters ?? []) {
     const low = a.transpose().gather(tokens).mul(scale.mul(strength))
     rows = rows.add(low.matmul(b, { transposeB: true }))
   }
+  return rows
+}
+
+/** A soft prompt and embeddings [batch, T, width of the embeddings] as the residual begins: [batch, P + T, width]. */
+function enter(spec: DecoderSpec, params: DecoderParams, embeddings: Tensor): Tensor {
   const { prompt } = params
-  if (prompt) rows = concat([prompt.expandDims(0).broadcastTo([tokens.shape[0]!, ...prompt.shape]), rows], 1)
+  let rows = embeddings
+  if (prompt) rows = concat([prompt.expandDims(0).broadcastTo([rows.shape[0]!, ...prompt.shape]), rows], 1)
   if (params.projectIn) rows = linear(rows, params.projectIn, 'out-in')
   return spec.embedScale === undefined ? rows : rows.mul(spec.embedScale)
 }

@@ -1,10 +1,12 @@
 /** Models: the decoder, its families, its taps. */
+
 export {
   type AdapterParams,
   type AdapterTree,
   applyAdapters,
   type LinearParams,
 } from './adapters.ts'
+export { haarAverages, waveletGpt } from './architectures/waveletGpt.ts'
 export { attach } from './attach.ts'
 export type { LoadedModel, ModuleNames } from './bind.ts'
 export {

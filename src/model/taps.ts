@@ -5,7 +5,11 @@
 import type { Tensor } from '../array/index.ts'
 import { type DecoderSpec, mixerOf } from './spec.ts'
 
-export type Edit = (activation: Tensor) => Tensor
+export interface Edit {
+  (activation: Tensor): Tensor
+  /** Why it needs the activations of all positions at once, which a pass with a cache does not have. */
+  readonly wholeSequence?: string
+}
 
 export interface TapOptions {
   /** Sites to read. */
@@ -120,6 +124,15 @@ export class Taps {
     return Object.keys(blockSites).some(
       (site, i, all) => i > all.indexOf('hook_attn_out') && this.wants(`${block}.${site}`),
     )
+  }
+
+  /** Throws for an edit that cannot work with a cache of past tokens. */
+  refuseCache(): void {
+    for (const [site, { wholeSequence }] of this.#edit)
+      if (wholeSequence)
+        throw new Error(
+          `the edit at '${site}' cannot run with a cache: ${wholeSequence}. Use run or score on whole sequences`,
+        )
   }
 
   /** Passes an activation through a site. */

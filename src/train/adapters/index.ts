@@ -3,4 +3,11 @@ export { type Adapter, type AdapterBase, overFrozen, withStrength } from './adap
 export type { PeftConfig } from './config.ts'
 export { type Ia3Options, ia3 } from './ia3.ts'
 export { type LoraOptions, lora } from './lora.ts'
+export {
+  type Neurons,
+  type NeuronWeights,
+  neuronTrainable,
+  randomNeurons,
+  turnedNeurons,
+} from './neft.ts'
 export { type PromptOptions, prefixTuning, promptTuning } from './prompts.ts'

@@ -89,6 +89,7 @@ export { type MaskedModel, type MaskedOptions, masked, maskedDecoder, maskedEnco
 export { meap, meapSchema } from './meap.ts'
 export { nextToken, type TokenBatch } from './nextToken.ts'
 export { orpo } from './orpo.ts'
+export { patchLevel, patchLevelSchema } from './patchLevel.ts'
 export type { PolicyAlgorithm, PolicyBatch, PolicyParts } from './policy.ts'
 export { ppo } from './ppo.ts'
 export type { PolicyAndReference, PreferenceBatch } from './preference.ts'

@@ -7,7 +7,8 @@
  * The targets are the original tokens, also those whose place in the input is hidden. What attends to fewer tokens
  * learns to attend to those that matter. Batches as in next-token prediction. share 0 is next-token prediction.
  *
- * Differs from the paper: hidden places are drawn independently, so their share of a row is 15 % on average.
+ * Differs from the authors' code, which hides exactly ⌊share T⌋ places, the same in all rows of a batch, and has 51
+ * such patterns in turn: here every place of every row is drawn independently, so the share holds on average.
  */
 import * as z from 'zod'
 import { crossEntropy, random, scalar, size, sizeOf } from '../../array/index.ts'

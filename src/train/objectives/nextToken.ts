@@ -8,7 +8,7 @@ import { crossEntropy, size, sizeOf, type Tensor } from '../../array/index.ts'
 import { forward } from '../../model/decoder.ts'
 import { rotaryTables } from '../../model/parts/position.ts'
 import type { DecoderParams, DecoderSpec } from '../../model/spec.ts'
-import { Taps } from '../../model/taps.ts'
+import { type TapOptions, Taps } from '../../model/taps.ts'
 import type { Objective } from '../objective.ts'
 
 export interface TokenBatch {
@@ -16,7 +16,11 @@ export interface TokenBatch {
   readonly mask?: Tensor | undefined
 }
 
-export function nextToken(spec: DecoderSpec): Objective<DecoderParams, TokenBatch> {
+/** `edit`: of activations, by site, where a model is trained with them. */
+export function nextToken(
+  spec: DecoderSpec,
+  { edit }: Pick<TapOptions, 'edit'> = {},
+): Objective<DecoderParams, TokenBatch> {
   const rotary = rotaryTables(spec)
   return {
     id: 'next-token',
@@ -24,7 +28,7 @@ export function nextToken(spec: DecoderSpec): Objective<DecoderParams, TokenBatc
     loss(params, { tokens, mask }) {
       // The last token is only ever a target.
       const input = { tokens: tokens.slice(1, 0, -1) }
-      const { logits } = forward(spec, params, input, rotary, new Taps(spec))
+      const { logits } = forward(spec, params, input, rotary, new Taps(spec, edit && { edit }))
       const losses = crossEntropy(logits, tokens.slice(1, 1)) // [batch, T - 1]
       if (!mask) return { sum: losses.sum(), weight: size(sizeOf(losses.shape), 'f32') }
       const counts = mask.slice(1, 1)
