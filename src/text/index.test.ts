@@ -233,3 +233,14 @@ describe('loadTokenizer', () => {
     expect(load).toThrow(message)
   })
 })
+
+test('a special token of a template that only every object has is not defined', () => {
+  const post = (id: string) => ({
+    type: 'TemplateProcessing',
+    single: [{ SpecialToken: { id, type_id: 0 } }, { Sequence: { id: 'A', type_id: 0 } }],
+    pair: [],
+    special_tokens: {},
+  })
+  for (const id of ['__proto__', 'constructor', '<s>'])
+    expect(() => small('byte-level', { post_processor: post(id) })).toThrow(/special token .* is not defined/)
+})

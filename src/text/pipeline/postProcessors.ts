@@ -83,8 +83,10 @@ export function postProcessor(json: unknown, vocabulary: Vocabulary, place: Plac
           here.fail('a template for one text has $A once, and no $B')
         continue
       }
-      const special = options.special_tokens[piece.SpecialToken.id]
-      if (special === undefined) here.fail(`special token ${quote(piece.SpecialToken.id)} is not defined`)
+      const { id } = piece.SpecialToken
+      // '__proto__' is in every object.
+      const special = Object.hasOwn(options.special_tokens, id) ? options.special_tokens[id] : undefined
+      if (special === undefined) here.fail(`special token ${quote(id)} is not defined`)
       else ids[after]!.push(...special.ids.map((id) => known(id, here)))
     }
     if (after === 0) at.at('single').fail('the template lacks the text, $A')
