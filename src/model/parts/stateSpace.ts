@@ -1,5 +1,5 @@
 /** Selective state spaces: the mixer of Mamba (Gu and Dao 2023). */
-import { scan, softplus, type Tensor } from '../../array/index.ts'
+import { scan, silu, softplus, type Tensor } from '../../array/index.ts'
 import type { StateCache } from '../cache.ts'
 import { type DecoderSpec, partOf, type StateSpaceParams } from '../spec.ts'
 import type { Taps } from '../taps.ts'
@@ -17,7 +17,7 @@ export interface StatePlace {
 /**
  * For each channel u of `inner`, a state h of `state` numbers:
  *
- *     h_t = exp(Δ_t A) h_{t-1} + Δ_t B_t u_t        y_t = C_t h_t + D u_t        out = W (y ⊙ act(gate))
+ *     h_t = exp(Δ_t A) h_{t-1} + Δ_t B_t u_t        y_t = C_t h_t + D u_t        out = W (y ⊙ silu(gate))
  *
  * where u is a causal convolution of half of the input's projection, its other half is the gate, A = -exp(logDecay),
  * and Δ = softplus(step), B and C are projections of u. x [batch, T, width] (normalised) -> [batch, T, width], and
@@ -56,7 +56,7 @@ export function stateSpace(
     taps.wants(`blocks.${layer}.ssm.hook_h`) ? (states) => tap('hook_h', states) : undefined,
   )
   const y = tap('hook_y', outputs.add(u.mul(params.skip)))
-  const out = linear(tap('hook_z', y.mul(activate(gate, activation))), params.output, layout)
+  const out = linear(tap('hook_z', y.mul(silu(gate))), params.output, layout)
   return cache ? { out, cache: { conv: lastInputs(joined, kernel, place.last, time), state: last } } : { out }
 }
 
