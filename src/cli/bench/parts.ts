@@ -196,49 +196,50 @@ async function training(bench: Bench): Promise<Row[]> {
   ]
 }
 
-/** Training steps of three sizes, in tokens a second. */
-async function sizes(bench: Bench): Promise<Row[]> {
-  const { engine, machine, rounds } = bench
-  const rows: Row[] = []
-  const shapes = bench.tiny ? { tiny: tinyShape } : trainingShapes
-  for (const [size, config] of Object.entries(shapes)) {
-    bench.note(`  ${size} ...`)
+/** A training step of one size, in tokens a second. */
+const sized =
+  (size: keyof typeof trainingShapes) =>
+  async (bench: Bench): Promise<Row[]> => {
+    const { engine, machine, rounds } = bench
+    const config = bench.tiny ? tinyShape : trainingShapes[size]
     const run = await trainingRun(engine, config)
     const tokens = config.batch * config.context
     const rate = (ms: number): number => (1000 * tokens) / ms
-    const flags = (threads: number): string[] =>
-      Object.entries({ ...config, threads }).flatMap(([key, value]) => [`--${key}`, `${value}`])
+    const flags = Object.entries({ ...config, threads: machine.threads })
     const script = (name: string) => async () => {
-      const peer = await Peer.start(name, flags(machine.threads))
+      const peer = await Peer.start(
+        name,
+        flags.flatMap(([key, value]) => [`--${key}`, `${value}`]),
+      )
       const run = async () => median((await peer.ask<{ ms: number[] }>({ cmd: 'step', repeat: 1 })).ms)
       return { peer, run }
     }
-    const few = { ...bench, rounds: Math.min(rounds, 3) }
-    const results = [
-      await against(few, 'PyTorch CPU', run.step, async () => ({
-        peer: { stop: () => undefined } as unknown as Peer,
-        run: () => torchStep(config, machine.threads),
-      })),
-    ]
-    if (bench.peers)
-      results.push(
-        await against(few, 'jax-js (wasm), worker threads supplied', run.step, script('jax-train.mjs')),
-        await against(few, 'tfjs (wasm), worker threads supplied', run.step, script('tfjs-train.mjs')),
-      )
-    const ms = Math.min(...results.map((result) => result.ms))
-    rows.push({
-      name: `training, GPT ${size}, ${config.batch} x ${config.context} tokens`,
-      value: rate(ms),
-      unit: 'tokens/s',
-      share: { of: run.flops / 1e6 / ms / machine.peak, what: 'peak f32' },
-      peers: results.flatMap(({ row }) =>
-        row ? ['missing' in row ? row : { ...row, value: rate(row.value) }] : [],
-      ),
+    const torch = async () => ({
+      peer: { stop: () => undefined } as unknown as Peer,
+      run: () => torchStep(config, machine.threads),
     })
+    const few = { ...bench, rounds: Math.min(rounds, 3) }
+    const results = [await against(few, 'PyTorch CPU', run.step, torch)]
+    if (bench.peers)
+      for (const [name, file] of [
+        ['jax-js (wasm), worker threads supplied', 'jax-train.mjs'],
+        ['tfjs (wasm), worker threads supplied', 'tfjs-train.mjs'],
+      ] as const)
+        results.push(await against(few, name, run.step, script(file)))
+    const ms = Math.min(...results.map((result) => result.ms))
     run.dispose()
+    return [
+      {
+        name: `training, GPT ${bench.tiny ? 'tiny' : size}, ${config.batch} x ${config.context} tokens`,
+        value: rate(ms),
+        unit: 'tokens/s',
+        share: { of: run.flops / 1e6 / ms / machine.peak, what: 'peak f32' },
+        peers: results.flatMap(({ row }) =>
+          row ? ['missing' in row ? row : { ...row, value: rate(row.value) }] : [],
+        ),
+      },
+    ]
   }
-  return rows
-}
 
 /** Opening a 500 MB model, in a fresh process. */
 async function opening({ rounds, note }: Bench): Promise<Row[]> {
@@ -299,4 +300,12 @@ async function compiling({ engine, rounds }: Bench): Promise<Row[]> {
   ]
 }
 
-export const parts = { generation, training, sizes, opening, compiling } as const
+export const parts = {
+  generation,
+  training,
+  'training-5m': sized('5M'),
+  'training-30m': sized('30M'),
+  'training-125m': sized('125M'),
+  opening,
+  compiling,
+} as const
