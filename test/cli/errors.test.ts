@@ -61,7 +61,11 @@ const cases: [args: string[], code: number, message: string | RegExp][] = [
     2,
     '--type is for GGUF files: the output must end in .gguf',
   ],
-  [['convert', '-m', llamaTiny, '-o', 'folder'], 1, /^test\/fixtures\/llama-tiny: only a GGUF file becomes a folder/],
+  [
+    ['convert', '-m', llamaTiny, '-o', 'folder'],
+    1,
+    /^test\/fixtures\/llama-tiny: only a GGUF file becomes a folder/,
+  ],
   [['convert', '-m', llamaTiny, '-o', '/nowhere/x.gguf'], 1, /\/nowhere.*no such file or folder$/],
   [['generate', '-m', bert, ...tokens], 1, /'bert' is an encoder: it predicts no next token.*glossa inspect/],
   [['score', '-m', bert, ...tokens], 1, /'bert' is an encoder: it predicts no next token/],
