@@ -4,6 +4,7 @@ import { copyFileSync, existsSync, mkdirSync, renameSync, rmSync, writeFileSync 
 import { basename, dirname, join, resolve } from 'node:path'
 import { leaves } from '../array/index.ts'
 import { f32ToBf16, f32ToF16, type SafetensorsSource, writeSafetensors } from '../store/index.ts'
+import { placesOf } from './convert/counterparts.ts'
 import type { DecoderNames } from './families/family.ts'
 import type { DecoderParams } from './spec.ts'
 
@@ -49,7 +50,7 @@ export function namedTensors(
   dtype: 'f32' | 'f16' | 'bf16',
 ): SafetensorsSource[] {
   const paths = new Map(leaves(params))
-  const tensors = stringLeaves(names).map(([path, name]): SafetensorsSource => {
+  const tensors = placesOf(names).map(([path, name]): SafetensorsSource => {
     const leaf = paths.get(path)
     if (!leaf) throw new Error(`'${name}' is a tensor of this family, but the model has no '${path}'`)
     paths.delete(path)
@@ -62,13 +63,6 @@ export function namedTensors(
   const [unnamed] = paths.keys()
   if (unnamed !== undefined) throw new Error(`the parameter '${unnamed}' has no name in this family`)
   return tensors
-}
-
-/** The leaves of a tree of names, with their paths. */
-function stringLeaves(tree: unknown, path = ''): [path: string, name: string][] {
-  if (typeof tree === 'string') return [[path, tree]]
-  if (typeof tree !== 'object' || tree === null) return []
-  return Object.entries(tree).flatMap(([key, child]) => stringLeaves(child, path ? `${path}.${key}` : key))
 }
 
 /**

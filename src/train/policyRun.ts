@@ -8,6 +8,7 @@
  */
 import { random, type Tensor, tensor } from '../array/index.ts'
 import type { DecoderParams } from '../model/spec.ts'
+import { shuffled } from './data/random.ts'
 import {
   type PolicyAlgorithm,
   type PolicyBatch,
@@ -218,15 +219,4 @@ export function policyBatch(rows: readonly Known[]): PolicyBatch {
     values: placed(({ values }) => values),
     returns: placed(({ returns }) => returns),
   }
-}
-
-/** Fisher and Yates, on a copy. */
-function shuffled<T>(list: readonly T[], seed: number): T[] {
-  const uniform = random.generator(seed)
-  const copy = [...list]
-  for (let i = copy.length - 1; i > 0; i--) {
-    const j = Math.floor(uniform() * (i + 1))
-    ;[copy[i], copy[j]] = [copy[j]!, copy[i]!]
-  }
-  return copy
 }

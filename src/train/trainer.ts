@@ -13,6 +13,7 @@ import {
 } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
 import { clipByGlobalNorm, globalNorm } from './clip.ts'
+import type { Batches } from './data/types.ts'
 import type { Loss, Objective } from './objective.ts'
 import type { Optimizer } from './optimizer.ts'
 
@@ -31,10 +32,7 @@ export const wholly = <Params>(params: Params): Trainable<Params, undefined, Par
   assemble: (trained) => trained,
 })
 
-/** Batches by number: the same number, the same batch. */
-export interface Batches<Batch> {
-  at(index: number): Batch | Promise<Batch>
-}
+export type { Batches }
 
 export interface TrainerOptions<Params, Frozen, Parts, Batch, State> {
   readonly engine: Engine

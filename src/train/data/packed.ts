@@ -5,6 +5,7 @@
  * goes on exactly where it stopped.
  */
 import { random, type Tensor, tensor } from '../../array/index.ts'
+import { shuffled } from './random.ts'
 
 /** Documents one behind the other. */
 export interface TokenSource {
@@ -122,16 +123,6 @@ class Windows {
     this.#epochs.set(epoch, made)
     return made
   }
-}
-
-/** Fisher and Yates, in place. */
-function shuffled<T>(list: T[], seed: number): T[] {
-  const uniform = random.generator(seed)
-  for (let i = list.length - 1; i > 0; i--) {
-    const j = Math.floor(uniform() * (i + 1))
-    ;[list[i], list[j]] = [list[j]!, list[i]!]
-  }
-  return list
 }
 
 /** Whole rows of a block for each weight, by largest remainders. */

@@ -22,3 +22,14 @@ export function permutation(length: number, seed: number, epoch = 0): Uint32Arra
   }
   return order
 }
+
+/** The list in an order that the seed decides, by the same shuffle: for lists far shorter than 2^24. */
+export function shuffled<T>(list: readonly T[], seed: number): T[] {
+  const uniform = random.generator(seed)
+  const copy = [...list]
+  for (let i = copy.length - 1; i > 0; i--) {
+    const j = Math.floor(uniform() * (i + 1))
+    ;[copy[i], copy[j]] = [copy[j]!, copy[i]!]
+  }
+  return copy
+}

@@ -11,7 +11,7 @@
  * such patterns in turn: here every place of every row is drawn independently, so the share holds on average.
  */
 import * as z from 'zod'
-import { crossEntropy, random, scalar, size, sizeOf } from '../../array/index.ts'
+import { crossEntropy, random, scalar } from '../../array/index.ts'
 import { method } from '../../method/index.ts'
 import { forward } from '../../model/decoder.ts'
 import { rotaryTables } from '../../model/parts/position.ts'
@@ -19,6 +19,7 @@ import type { DecoderParams, DecoderSpec } from '../../model/spec.ts'
 import { Taps } from '../../model/taps.ts'
 import type { Objective } from '../objective.ts'
 import type { TokenBatch } from './nextToken.ts'
+import { counted } from './reading.ts'
 
 export const meapSchema = z.strictObject({
   share: z.number().min(0).max(1).default(0.15).describe('Share of the input tokens that are hidden'),
@@ -41,9 +42,7 @@ export function meap(
       const seen = hidden.where(scalar(maskToken, 'i32'), inputs)
       const { logits } = forward(spec, params, { tokens: seen }, rotary, new Taps(spec))
       const losses = crossEntropy(logits, tokens.slice(1, 1))
-      if (!mask) return { sum: losses.sum(), weight: size(sizeOf(losses.shape), 'f32') }
-      const counts = mask.slice(1, 1)
-      return { sum: losses.mul(counts).sum(), weight: counts.sum() }
+      return counted(losses, mask?.slice(1, 1))
     },
   }
 }

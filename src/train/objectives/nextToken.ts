@@ -4,12 +4,13 @@
  * batch.tokens i32 [batch, T]: every token but the first is a target. batch.mask f32 [batch, T], where it is given,
  * has 1 for the tokens to learn (completions, answers of an assistant) and 0 for the others (prompts, padding).
  */
-import { crossEntropy, size, sizeOf, type Tensor } from '../../array/index.ts'
+import { crossEntropy, type Tensor } from '../../array/index.ts'
 import { forward } from '../../model/decoder.ts'
 import { rotaryTables } from '../../model/parts/position.ts'
 import type { DecoderParams, DecoderSpec } from '../../model/spec.ts'
 import { type TapOptions, Taps } from '../../model/taps.ts'
 import type { Objective } from '../objective.ts'
+import { counted } from './reading.ts'
 
 export interface TokenBatch {
   readonly tokens: Tensor
@@ -30,9 +31,7 @@ export function nextToken(
       const input = { tokens: tokens.slice(1, 0, -1) }
       const { logits } = forward(spec, params, input, rotary, new Taps(spec, edit && { edit }))
       const losses = crossEntropy(logits, tokens.slice(1, 1)) // [batch, T - 1]
-      if (!mask) return { sum: losses.sum(), weight: size(sizeOf(losses.shape), 'f32') }
-      const counts = mask.slice(1, 1)
-      return { sum: losses.mul(counts).sum(), weight: counts.sum() }
+      return counted(losses, mask?.slice(1, 1))
     },
   }
 }
