@@ -16,6 +16,7 @@ import { load, Model, rotaryTables, seal } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { initialize, nextTokenLoss } from '../../src/train/index.ts'
 import { allClose, fixture, readReference, tolerance } from '../reference.ts'
+import { inside } from './inside.ts'
 
 const engine = new Engine(nodeRuntime({ threads: 1 }))
 afterAll(() => engine.dispose())
@@ -154,6 +155,38 @@ describe.each(['gpt2-tiny', 'llama-tiny', 'llama-tiny-16'])('%s', (name) => {
   })
 })
 
+describe.each(['gpt2-tiny', 'llama-tiny'] as const)('one target, %s', (name) => {
+  const { row, backwardLens: expected } = inside[name]
+  const model = Model.open(fixture(name), engine)
+
+  it('deltas, their norms and the ranks of the target are those of PyTorch', async () => {
+    using lens = new BackwardLens(model)
+    const pass = await lens.read(row, inside.target)
+    expect(pass.loss).toBeCloseTo(expected.loss, 4)
+    const [first] = pass.factors.filter(({ matrix }) => matrix === 'down')
+    const { width } = model.spec
+    allClose((first!.deltas.data as Float32Array).slice(-width), expected.lastDelta, tolerance.gradient)
+    const shifts = (await lens.project(pass, inside.target)).filter(({ side }) => side === 'shift')
+    allClose(
+      shifts.map(({ norm }) => norm),
+      expected.norms.flat(),
+      tolerance.gradient,
+    )
+    expect(shifts.map(({ rank }) => rank)).toEqual(expected.ranks.flat())
+  })
+
+  it('a shift changes the loss as it does there', async () => {
+    const edit = await forwardShift(model, row, inside.target, {
+      layer: inside.shiftLayer,
+      rate: inside.rate,
+    })
+    for (const edited of [model.adapted([edit]), await model.adapted([edit]).merged()]) {
+      const scores = await edited.score([[...row, inside.target]])
+      expect(-Number(scores.data.at(-1))).toBeCloseTo(expected.shifted, 4)
+    }
+  })
+})
+
 /** Blocks with norms elsewhere and other inputs of the feed-forward part. */
 const tiny = {
   vocab_size: 31,
@@ -214,11 +247,15 @@ it.each([
     const { data, sizes } = grads.get(key)!
     expect(Math.hypot(...(data as Float32Array))).toBeGreaterThan(1e-4)
     const own = gradientOf(one, spec.layout)
-    allClose({ data: own.data as Float32Array, shape: own.sizes }, { data: data as Float32Array, shape: sizes }, {
-      atol: 1e-5,
-      rtol: 1e-3,
-      name: key,
-    })
+    allClose(
+      { data: own.data as Float32Array, shape: own.sizes },
+      { data: data as Float32Array, shape: sizes },
+      {
+        atol: 1e-5,
+        rtol: 1e-3,
+        name: key,
+      },
+    )
   }
 })
 
