@@ -18,6 +18,7 @@ import { method } from '../method/index.ts'
 import {
   type DecoderParams,
   type DecoderSpec,
+  type EditWithArguments,
   forward,
   type Model,
   rotaryTables,
@@ -222,6 +223,13 @@ function readLayers(
   }
 }
 
+interface Turned {
+  readonly keep: Tensor
+  readonly add: Tensor
+}
+/** Coefficients [..., hidden]; other vectors and coefficients run in the same program. */
+const turn = (post: Tensor, { keep, add }: Turned): Tensor => post.mul(keep).add(add)
+
 /**
  * An edit that turns value vectors on: m_i ← m_i + strength (sign · coefficient - m_i) at every position. At strength 0
  * nothing changes, at 1 the coefficient is the one given, whatever was read.
@@ -242,10 +250,8 @@ export function turnOn(
         keep[one.index] = 1 - strength
         add[one.index] = strength * one.sign * coefficient
       }
-    return [
-      `blocks.${layer}.mlp.hook_post`,
-      (post: Tensor) => post.mul(tensor(keep)).add(tensor(add)),
-    ] as const
+    const edit: EditWithArguments<Turned> = { apply: turn, args: { keep: tensor(keep), add: tensor(add) } }
+    return [`blocks.${layer}.mlp.hook_post`, edit] as const
   })
   return Object.fromEntries(edits)
 }
