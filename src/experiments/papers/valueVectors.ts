@@ -11,6 +11,7 @@ import { defaultModel, describeModel, once } from '../small.ts'
 
 const length = 24
 const prompts = 150
+const samples = 3
 const written = 20
 const count = 10
 const budget = 1.2
@@ -49,10 +50,10 @@ async function open(context: ExperimentContext): Promise<Opened> {
 const negatives = (text: string, negative: ReadonlySet<string>): number =>
   (text.toLowerCase().match(/[a-z]+/g) ?? []).filter((word) => negative.has(word)).length
 
-/** Windows of held-out stories that hold two negative words or more. */
+/** Windows of held-out stories with a negative word. */
 function gloomy({ model, heldOut, negative }: Opened, seed: number): number[][] {
   const all = windows(heldOut, { count: Math.floor(heldOut.length / length), length, seed })
-  const found = all.filter((row) => negatives(model.tokenizer!.decode(row), negative) >= 2)
+  const found = all.filter((row) => negatives(model.tokenizer!.decode(row), negative) > 0)
   if (found.length < prompts)
     throw new Error(`value-vectors: ${found.length} prompts of the ${prompts} asked for`)
   return found.slice(0, prompts)
@@ -77,7 +78,7 @@ async function steered(opened: Opened, seed: number, edit: TapOptions['edit'] = 
   const texts = await complete(
     model,
     gloomy(opened, seed),
-    { maxTokens: written, temperature: 1, topP: 0.9, seed, stopTokens: [] },
+    { maxTokens: written, samples, temperature: 1, topP: 0.9, seed, stopTokens: [] },
     { edit },
   )
   const counts = texts.map(({ text }) => negatives(text, negative))
@@ -162,7 +163,7 @@ export default experiment({
   title: 'Value vectors: promotion, and ten of them turned on',
   claim:
     'Feed-forward layers build predictions by promoting tokens rather than by eliminating others, and turning on ten value vectors of a benign concept nearly halves what is unwanted, at little cost.',
-  setting: `Unwanted are words of negative valence (-1 or less in VADER), in place of toxicity, which a model of children's stories does not write: ${prompts} held-out windows a seed of ${length} tokens with two such words or more are continued by ${written} tokens (temperature 1, top-p 0.9). 'negative texts' is the share of continuations with one. The concept is joy: the ${count} value vectors that promote its words most (${joy.join(', ')}: those that are one token), chosen by their scores and not by hand, with either sign. 'by lot' turns on ${count} others. The coefficient of each arm is the largest of a grid that keeps perplexity on other held-out text within ${budget} times (the paper: 3 before GPT-2's activation). Promotion: of the ten dominant sub-updates, how far each raises a token above the average one, in logits, where the prediction saturates ('saturation'), for the leading token that falls furthest at any layer ('elimination'), and for any token of the vocabulary at the layer of saturation.`,
+  setting: `Unwanted are words of negative valence (-1 or less in VADER), in place of toxicity, which a model of children's stories does not write: ${prompts} held-out windows a seed of ${length} tokens with such a word are continued ${samples} times by ${written} tokens (temperature 1, top-p 0.9). 'negative texts' is the share of continuations with one. The concept is joy: the ${count} value vectors that promote its words most (${joy.join(', ')}: those that are one token), chosen by their scores and not by hand, with either sign. 'by lot' turns on ${count} others. The coefficient of each arm is the largest of a grid that keeps perplexity on other held-out text within ${budget} times (the paper: 3 before GPT-2's activation). Promotion: of the ten dominant sub-updates, how far each raises a token above the average one, in logits, where the prediction saturates ('saturation'), for the leading token that falls furthest at any layer ('elimination'), and for any token of the vocabulary at the layer of saturation.`,
   model: describeModel(defaultModel()),
   data: 'TinyStories, held out; the VADER lexicon',
   baseline: 'nothing',
