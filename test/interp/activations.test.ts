@@ -71,7 +71,9 @@ test('a stream serves each row at most once in an epoch, mixes rounds, and any s
   for (const batch of batches) expect(batch.sizes).toEqual([16, 16])
   // The same rows when a run begins at step 33.
   expect((await stream().at(33))[sites[0]!]!.data).toEqual(batches[33]!.data)
-  expect((await stream(2).at(33))[sites[0]!]!.data).toEqual(batches[33]!.data.map((x) => 2 * Number(x)))
+  expect((await stream(2).at(33))[sites[0]!]!.data).toEqual(
+    (batches[33]!.data as Float32Array).map((x) => 2 * x),
+  )
   // Each row as often as forward passes have given it: rows at the begin of windows may be alike.
   const left = new Map<string, number>()
   for (let i = 0; i < 24; i++) {
