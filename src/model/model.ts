@@ -9,6 +9,7 @@ import { forward } from './decoder.ts'
 import { load } from './load.ts'
 import { checkNotMerged, mergeAdapters } from './merge.ts'
 import { type RotaryTables, rotaryTables } from './parts/position.ts'
+import type { Pass } from './pass.ts'
 import { prefixedCache } from './prefix.ts'
 import { Programs, type TokenRows, tokenRows } from './programs.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
@@ -252,6 +253,28 @@ export class Model {
       )
   }
 
+  /**
+   * A program of the caller's own over this model: `f` is traced with a forward pass that it can call with reads and
+   * edits, whose tensors may be arguments of `f`. `axes` name those of its arguments. The model does not keep it: hold
+   * on to it, and dispose of it.
+   */
+  compile<A extends readonly unknown[], R>(
+    name: string,
+    axes: readonly Axes[],
+    f: (pass: Pass, ...args: A) => R,
+  ): Program<A, R> {
+    const { spec } = this
+    const passOf = (params: DecoderParams): Pass => ({
+      params,
+      forward: (input, taps) => {
+        const own = new Taps(spec, this.#merge(taps, true))
+        const { logits } = forward(spec, params, input, this.#rotary, own)
+        return { logits, reads: own.finish() }
+      },
+    })
+    return this.#compile(name, axes, {}, (params, ...args: A) => f(passOf(params), ...args)).for(this)
+  }
+
   /** The compiled programs for these reads and edits. */
   programs(taps: TapOptions): DecoderPrograms {
     const shared = this.#programs.of(this.#merge(taps))
@@ -268,9 +291,10 @@ export class Model {
     return made
   }
 
-  #merge(taps: TapOptions): TapOptions {
+  /** `own`: for a program that is compiled with these taps, and not one that was sealed. */
+  #merge(taps: TapOptions, own = false): TapOptions {
     const edits = { ...this.taps.edit, ...taps.edit }
-    if (this.sealed && Object.keys(taps.edit ?? {}).length > 0)
+    if (this.sealed && !own && Object.keys(taps.edit ?? {}).length > 0)
       throw new Error('a sealed model takes its edits when it is sealed')
     return { read: [...new Set([...(this.taps.read ?? []), ...(taps.read ?? [])])], edit: edits }
   }

@@ -1,0 +1,49 @@
+/** Looking inside: lenses, patching, attribution, attention patterns. */
+export {
+  type HeadPattern,
+  attentionPatterns,
+  type HeadScores,
+  headScores,
+  type RepetitionOptions,
+  type RepetitionScores,
+  repetitionScores,
+} from './attention.ts'
+export { type Attribution, type AttributeOptions, attribute, type Contribution } from './attribute.ts'
+export { type Agreement, agreement, blocksAt, type ExitOptions, type ExitResult, earlyExit } from './earlyExit.ts'
+export {
+  type Lens,
+  type LensCell,
+  type LensKind,
+  type LensOptions,
+  LensReader,
+  LensReading,
+  lensKinds,
+  logitLens,
+  type Translator,
+  translate,
+} from './lens.ts'
+export { readLens, writeLens } from './lensFiles.ts'
+export {
+  fitShortcuts,
+  type Pair,
+  r2,
+  type ShortcutOptions,
+  shortcut,
+  shortcutLens,
+  StreamMoments,
+  streamMoments,
+  toLast,
+} from './linearShortcut.ts'
+export {
+  type Direction,
+  type PatchBy,
+  type PatchCell,
+  Patcher,
+  type PatchGrid,
+  type PatchMetrics,
+  type PatchOptions,
+  type PatchPrompts,
+  patchGrid,
+} from './patch.ts'
+export { readOut, streamSites } from './streams.ts'
+export { type TunedLensOptions, type TunedStep, trainTunedLens, tunedLensObjective } from './tunedLens.ts'

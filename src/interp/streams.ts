@@ -1,0 +1,17 @@
+/** The residual stream between the blocks, and how the head reads it. */
+import type { Tensor } from '../array/index.ts'
+import { type DecoderParams, type DecoderSpec, unembed } from '../model/index.ts'
+import { norm, softcap } from '../model/parts/linear.ts'
+
+/** Where the stream is read after 0, 1, ... and all blocks: layers + 1 sites. */
+export const streamSites = ({ layers }: DecoderSpec): string[] => [
+  ...Array.from({ length: layers }, (_, layer) => `blocks.${layer}.hook_resid_pre`),
+  `blocks.${layers - 1}.hook_resid_post`,
+]
+
+/** Logits of streams [..., width] as the model makes them of its last: final norm, head, soft cap. */
+export function readOut(spec: DecoderSpec, params: DecoderParams, stream: Tensor): Tensor {
+  const { lnFinal } = params
+  const final = lnFinal ? norm(stream, lnFinal, spec.norm) : stream
+  return softcap(unembed(params, final), spec.logitSoftcap)
+}
