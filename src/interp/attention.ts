@@ -14,7 +14,9 @@ const patternSite = (layer: number): string => `blocks.${layer}.attn.hook_patter
 
 /** Layers that have attention. */
 function attentionLayers({ spec, path }: Model): number[] {
-  const layers = Array.from({ length: spec.layers }, (_, i) => i).filter((i) => mixerOf(spec, i) === 'attention')
+  const layers = Array.from({ length: spec.layers }, (_, i) => i).filter(
+    (i) => mixerOf(spec, i) === 'attention',
+  )
   if (layers.length === 0) throw new Error(`${path} has no attention`)
   return layers
 }
@@ -65,7 +67,10 @@ function diagonal(pattern: Tensor, back: number, from: number): Tensor {
   const size = time - from
   const square = pattern.slice(2, from).slice(3, from - back, from - back + size) // [batch, H, size, size]
   const flat = square.reshape([-1, heads, size * size])
-  const own = flat.pad(2, 0, size).reshape([-1, heads, size, size + 1]).slice(3, 0, 1)
+  const own = flat
+    .pad(2, 0, size)
+    .reshape([-1, heads, size, size + 1])
+    .slice(3, 0, 1)
   return own.mean([0, 2, 3])
 }
 
@@ -91,7 +96,11 @@ function compileScores(model: Model, layers: readonly number[], period: number |
   })
 }
 
-async function scoresOf<S extends HeadScores>(model: Model, tokens: TokenRows, period?: number): Promise<S[]> {
+async function scoresOf<S extends HeadScores>(
+  model: Model,
+  tokens: TokenRows,
+  period?: number,
+): Promise<S[]> {
   const layers = attentionLayers(model)
   const rows = model.rows(tokens)
   if (rows.sizes[1]! < 2) throw new RangeError('scores of heads need rows of at least two tokens')

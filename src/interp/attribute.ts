@@ -6,7 +6,8 @@
  *
  * u is the head's row of the token (or the difference of two rows), and norm the final norm with the scale that the sum
  * had: frozen, it is linear, so that the parts add up to the logit minus biases. Norms behind a part (Gemma 2) are frozen
- * in the same way. Logits are those before a soft cap.
+ * in the same way. Logits are those before a soft cap. In a model with rounded weights the operators round activations too: there the
+ * sum is as inexact as they are.
  */
 import { type Tensor, tensor, vjp } from '../array/index.ts'
 import type { DecoderSpec, Model, Pass } from '../model/index.ts'
@@ -79,7 +80,7 @@ interface Arguments {
   readonly against?: Tensor | undefined
 }
 
-function compileAttribution(model: Model) {
+function compileAttribution(model: Model, compared: boolean) {
   const { spec } = model
   if (spec.norm.place === 'sum')
     throw new Error(`${model.path} normalises each sum: no stream is left that parts are added to`)
@@ -88,7 +89,7 @@ function compileAttribution(model: Model) {
   const read = [...new Set([...parts.map(({ site }) => site), lastSite, 'ln_final.hook_normalized'])]
   return model.compile(
     'attribution',
-    [{ tokens: ['one', 'time'], targets: ['time'], against: ['time'] }],
+    [{ tokens: [null, 'time'], targets: ['time'], ...(compared && { against: ['time'] }) }],
     ({ forward, params }: Pass, { tokens, targets, against }: Arguments) => {
       const { reads } = forward({ tokens }, { read })
       const row = (site: string): Tensor => reads[site]!.slice(0, 0, 1).sum(0)
@@ -148,7 +149,7 @@ export async function attribute(
     model.rows([list])
   }
   const ids = targets ?? (await nextTokens(model, tokens))
-  using program = compileAttribution(model)
+  using program = compileAttribution(model, against !== undefined)
   const list = (row: readonly number[]): Tensor => tensor(Int32Array.from(row))
   const { values, biases, bias, logits } = await program({
     tokens: model.rows([tokens]),
@@ -157,7 +158,9 @@ export async function attribute(
   })
   const numbers = (x: Tensor): Float32Array => x.data as Float32Array
   const { spec } = model
-  const contributions = partsOf(spec).map(({ label }, i): Contribution => ({ ...label, values: numbers(values[i]!) }))
+  const contributions = partsOf(spec).map(
+    ({ label }, i): Contribution => ({ ...label, values: numbers(values[i]!) }),
+  )
   let next = 0
   model.params.blocks.forEach((block, layer) => {
     if (mixerOf(spec, layer) !== 'attention') return

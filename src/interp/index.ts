@@ -1,15 +1,22 @@
 /** Looking inside: lenses, patching, attribution, attention patterns. */
 export {
-  type HeadPattern,
   attentionPatterns,
+  type HeadPattern,
   type HeadScores,
   headScores,
   type RepetitionOptions,
   type RepetitionScores,
   repetitionScores,
 } from './attention.ts'
-export { type Attribution, type AttributeOptions, attribute, type Contribution } from './attribute.ts'
-export { type Agreement, agreement, blocksAt, type ExitOptions, type ExitResult, earlyExit } from './earlyExit.ts'
+export { type AttributeOptions, type Attribution, attribute, type Contribution } from './attribute.ts'
+export {
+  type Agreement,
+  agreement,
+  blocksAt,
+  type ExitOptions,
+  type ExitResult,
+  earlyExit,
+} from './earlyExit.ts'
 export {
   type Lens,
   type LensCell,
@@ -28,9 +35,9 @@ export {
   type Pair,
   r2,
   type ShortcutOptions,
+  StreamMoments,
   shortcut,
   shortcutLens,
-  StreamMoments,
   streamMoments,
   toLast,
 } from './linearShortcut.ts'

@@ -91,11 +91,7 @@ export class LensReading {
 
   /** `blocks` from 0 to the number of layers. */
   cell(blocks: number, position: number): LensCell {
-    const [ids, probabilities, numbers] = [
-      this.ids[blocks],
-      this.probabilities[blocks],
-      this.columns[blocks],
-    ]
+    const [ids, probabilities, numbers] = [this.ids[blocks], this.probabilities[blocks], this.columns[blocks]]
     if (!ids || !probabilities || !numbers || !(position >= 0 && position < this.tokens.length))
       throw new RangeError(
         `there is no cell after ${blocks} blocks at position ${position}: there are 0 to ${this.layers} blocks and ${this.tokens.length} positions`,
@@ -175,8 +171,7 @@ export class LensReader {
       rowsOut.forEach((row, blocks) => {
         reading.ids[blocks]!.set(row.ids.data as Int32Array, from * this.#top)
         reading.probabilities[blocks]!.set(row.probabilities.data as Float32Array, from * this.#top)
-        for (const name of columns)
-          reading.columns[blocks]![name].set(row[name].data as Float32Array, from)
+        for (const name of columns) reading.columns[blocks]![name].set(row[name].data as Float32Array, from)
         for (const part of Object.values(row)) part.dispose()
       })
       onProgress?.(to, count)
@@ -226,7 +221,10 @@ function compileReading(model: Model, kind: LensKind, top: number) {
           probabilities: values.exp(),
           entropy: logp.exp().mul(logp).sum(-1).neg(),
           divergence: final.exp().mul(final.sub(logp)).sum(-1),
-          surprisal: final.gatherElements(indices.slice(-1, 0, 1), -1).sum(-1).neg(),
+          surprisal: final
+            .gatherElements(indices.slice(-1, 0, 1), -1)
+            .sum(-1)
+            .neg(),
           crossEntropy: crossEntropy(logits, targets),
           rank: logits.greater(own).cast('f32').sum(-1).add(1),
         }
@@ -239,7 +237,9 @@ function compileReading(model: Model, kind: LensKind, top: number) {
 export function checkLens({ kind, translators }: Lens, { spec, path }: Pick<Model, 'spec' | 'path'>): void {
   if ((kind === 'logit') === (translators !== undefined))
     throw new Error(
-      kind === 'logit' ? 'the logit lens has no translators' : `a ${kind} lens has translators: fit or load one`,
+      kind === 'logit'
+        ? 'the logit lens has no translators'
+        : `a ${kind} lens has translators: fit or load one`,
     )
   if (!translators) return
   if (translators.length !== spec.layers)

@@ -3,14 +3,14 @@
  * number of blocks under `0.weight` [width, width], `0.bias` [width], `1.weight` and so on. There the tensors are in
  * params.pt, a pickle; here in params.safetensors.
  */
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as z from 'zod'
 import { type Tensor, tensor } from '../array/index.ts'
 import type { Model } from '../model/index.ts'
 import { replaceFolder } from '../model/save.ts'
-import { openSafetensors, readFloats, type SafetensorsSource, writeSafetensors } from '../store/index.ts'
 import { writeAtomic } from '../store/file.ts'
+import { openSafetensors, readFloats, type SafetensorsSource, writeSafetensors } from '../store/index.ts'
 import { checkLens, type Lens, type Translator } from './lens.ts'
 
 const files = { config: 'config.json', weights: 'params.safetensors', pickle: 'params.pt' } as const
@@ -31,6 +31,14 @@ export function writeLens(folder: string, lens: Lens, model: Pick<Model, 'spec' 
   const { kind, translators } = lens
   checkLens(lens, model)
   if (!translators) throw new Error('the logit lens has no parameters: there is nothing to write')
+  if (existsSync(folder)) {
+    const own: readonly string[] = Object.values(files)
+    const other = readdirSync(folder).find((name) => !own.includes(name))
+    if (other !== undefined)
+      throw new Error(
+        `${folder}: has other files, such as ${other}; a lens is written to a folder of its own`,
+      )
+  }
   const { width, layers } = model.spec
   const config: z.output<typeof configSchema> = {
     base_model_name_or_path: model.path,
@@ -56,7 +64,8 @@ export function writeLens(folder: string, lens: Lens, model: Pick<Model, 'spec' 
 /** Reads a lens for a model. Throws, naming the file, for one that is of another width or depth. */
 export function readLens(folder: string, model: Pick<Model, 'spec' | 'path'>): Lens {
   const [configFile, weightsFile] = [join(folder, files.config), join(folder, files.weights)]
-  if (!existsSync(configFile)) throw new Error(`${configFile}: missing; a lens is a folder that \`glossa lens --save\` writes`)
+  if (!existsSync(configFile))
+    throw new Error(`${configFile}: missing; a lens is a folder that \`glossa lens --save\` writes`)
   const parsed = configSchema.safeParse(readJson(configFile))
   if (!parsed.success) throw new Error(`${configFile}: is no lens: ${z.prettifyError(parsed.error)}`)
   const config = parsed.data
@@ -84,7 +93,8 @@ export function readLens(folder: string, model: Pick<Model, 'spec' | 'path'>): L
     }),
   )
   const [extra] = open
-  if (extra !== undefined) throw new Error(`${weightsFile}: '${extra}' is no part of a lens for ${layers} layers`)
+  if (extra !== undefined)
+    throw new Error(`${weightsFile}: '${extra}' is no part of a lens for ${layers} layers`)
   return { kind: kinds[config.lens_type], translators }
 }
 

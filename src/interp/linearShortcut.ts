@@ -15,7 +15,7 @@ import type { Model, Pass } from '../model/index.ts'
 import { coveringBatches, type TokenSource } from '../train/index.ts'
 import { solveNormal } from './leastSquares.ts'
 import type { Lens, Translator } from './lens.ts'
-import { streamSites } from './streams.ts'
+import { rowLength, streamSites } from './streams.ts'
 
 export const shortcutSchema = z.strictObject({
   tokens: z.int().positive().default(20_000).describe('Tokens to fit on; the first of the text'),
@@ -73,6 +73,7 @@ export interface CollectOptions {
   /** Most tokens that are read. */
   readonly tokens?: number
   readonly batch?: number
+  /** Tokens of a row; 128 by default, or as many as the model takes. */
   readonly length?: number
   readonly onProgress?: (done: number, of: number) => void
   readonly signal?: AbortSignal | undefined
@@ -85,12 +86,14 @@ export async function streamMoments(
   pairs: readonly Pair[],
   options: CollectOptions = {},
 ): Promise<StreamMoments> {
-  const { batch = 8, length = 128, tokens = source.length, onProgress, signal } = options
+  const { batch = 8, tokens = source.length, onProgress, signal } = options
+  const length = rowLength(model, options.length)
   const { spec } = model
   const needed = withSquares(pairs)
   const sites = streamSites(spec)
   const bad = needed.flat().find((i) => !sites[i])
-  if (bad !== undefined) throw new RangeError(`there is no stream after ${bad} blocks: ${model.path} has ${spec.layers}`)
+  if (bad !== undefined)
+    throw new RangeError(`there is no stream after ${bad} blocks: ${model.path} has ${spec.layers}`)
   using program = model.compile('moments', [['batch', 'time']], ({ forward }: Pass, rows: Tensor) => {
     const { reads } = forward({ tokens: rows.slice(1, 0, -1) }, { read: sites })
     const streams = sites.map((site) => reads[site]!.reshape([-1, spec.width]).cast('f64'))
@@ -106,8 +109,8 @@ export async function streamMoments(
     // A window's last token is only ever a target: it is the next window's first.
     const rows = covering.at(i).tokens
     const { sums, products } = await program(rows)
-    sums.forEach((sum, stream) => add(moments.sums[stream]!, sum))
-    products.forEach((product, p) => add(moments.product(needed[p]!), product))
+    for (const [stream, sum] of sums.entries()) add(moments.sums[stream]!, sum)
+    for (const [p, product] of products.entries()) add(moments.product(needed[p]!), product)
     moments.count += rows.sizes[0]! * (rows.sizes[1]! - 1)
     onProgress?.(i + 1, covering.count)
   }
@@ -142,7 +145,11 @@ function transposed(matrix: Float64Array, n: number): Float64Array {
  */
 export function r2(moments: StreamMoments, [from, to]: Pair, weight?: Float64Array): number {
   const { width: n, count, sums } = moments
-  const [xx, xy, yy] = [[from, from], [from, to], [to, to]].map((pair) => moments.product(pair as unknown as Pair))
+  const [xx, xy, yy] = [
+    [from, from],
+    [from, to],
+    [to, to],
+  ].map((pair) => moments.product(pair as unknown as Pair))
   let mean = 0
   for (let j = 0; j < n; j++) {
     let [cross, square] = [0, 0]
@@ -196,7 +203,8 @@ export default method({
   socket: 'lens',
   paper: 16,
   source: 'Din et al. 2023, https://arxiv.org/abs/2303.09435',
-  summary: 'The last layer from an earlier one by a matrix, fitted by least squares: a lens and an early exit.',
+  summary:
+    'The last layer from an earlier one by a matrix, fitted by least squares: a lens and an early exit.',
   options: shortcutSchema,
   make: (options) => (model: Model, tokens: TokenSource['tokens'], signal?: AbortSignal) =>
     fitShortcuts(model, tokens, options, { signal }),

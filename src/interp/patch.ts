@@ -120,7 +120,8 @@ interface Cell {
 
 /** Layer by layer, then heads, then positions. */
 function cellsOf({ names, heads }: Place, positions: number, by: PatchBy): Cell[] {
-  const each = <T>(count: number, make: (i: number) => T): T[] => Array.from({ length: count }, (_, i) => make(i))
+  const each = <T>(count: number, make: (i: number) => T): T[] =>
+    Array.from({ length: count }, (_, i) => make(i))
   return [...names.keys()].flatMap((layer): Cell[] => {
     if (by === 'position') return each(positions, (position) => ({ layer, position }))
     if (by === 'head') return each(heads, (head) => ({ layer, head }))
@@ -149,7 +150,11 @@ function compilePatching(model: Model, { names, layout }: Place) {
   const rows = ['batch', 'time', null] as const
   const byLayer = (axes: readonly (string | null)[]) =>
     Object.fromEntries([...names.keys()].map((layer) => [layer, axes]))
-  const donorAxes = layout === 'scores' ? [null, null, 'time', 'time'] : [null, 'time']
+  const donorAxes = {
+    stream: [null, 'time', null],
+    heads: [null, 'time', null, null],
+    scores: [null, null, 'time', 'time'],
+  }[layout]
   return model.compile(
     'patch',
     [
@@ -180,7 +185,10 @@ function compilePatching(model: Model, { names, layout }: Place) {
       const [answer, wrong] = answers.split(0, [1, 1]).map((id) => last.gather(id, 1).sum(-1))
       return {
         difference: answer!.sub(wrong!),
-        probability: logp.gather(answers.slice(0, 0, 1), 1).sum(-1).exp(),
+        probability: logp
+          .gather(answers.slice(0, 0, 1), 1)
+          .sum(-1)
+          .exp(),
         divergence: clean.exp().mul(clean.sub(logp)).sum(-1),
         logp,
       }
@@ -196,7 +204,10 @@ export class Patcher {
   readonly #place: Place
   readonly #program: ReturnType<typeof compilePatching>
 
-  constructor(model: Model, { site = 'hook_resid_pre', by = 'position' }: Pick<PatchOptions, 'site' | 'by'> = {}) {
+  constructor(
+    model: Model,
+    { site = 'hook_resid_pre', by = 'position' }: Pick<PatchOptions, 'site' | 'by'> = {},
+  ) {
     this.model = model
     this.site = site
     this.by = by
@@ -205,7 +216,10 @@ export class Patcher {
   }
 
   /** Patches every cell. Throws for prompts of different length: places would not correspond. */
-  async patch(prompts: PatchPrompts, options: Pick<PatchOptions, 'direction' | 'batch' | 'onProgress' | 'signal'> = {}) {
+  async patch(
+    prompts: PatchPrompts,
+    options: Pick<PatchOptions, 'direction' | 'batch' | 'onProgress' | 'signal'> = {},
+  ) {
     const { direction = 'denoising', batch = 32, onProgress, signal } = options
     const { clean, corrupt } = prompts
     if (clean.length !== corrupt.length)
@@ -268,9 +282,12 @@ export class Patcher {
       signal?.throwIfAborted()
       const part = all.slice(from, from + batch)
       const { metrics } = await measure(base, part)
-      metrics.forEach((metric, i) =>
-        cells.push({ ...part[i]!, ...metric, restored: (metric.difference - ownCorrupt.difference) / span }),
-      )
+      for (const [i, metric] of metrics.entries())
+        cells.push({
+          ...part[i]!,
+          ...metric,
+          restored: (metric.difference - ownCorrupt.difference) / span,
+        })
       onProgress?.(cells.length, all.length)
     }
     return {

@@ -1,6 +1,6 @@
 /** The residual stream between the blocks, and how the head reads it. */
 import type { Tensor } from '../array/index.ts'
-import { type DecoderParams, type DecoderSpec, unembed } from '../model/index.ts'
+import { type DecoderParams, type DecoderSpec, type Model, unembed } from '../model/index.ts'
 import { norm, softcap } from '../model/parts/linear.ts'
 
 /** Where the stream is read after 0, 1, ... and all blocks: layers + 1 sites. */
@@ -14,4 +14,14 @@ export function readOut(spec: DecoderSpec, params: DecoderParams, stream: Tensor
   const { lnFinal } = params
   const final = lnFinal ? norm(stream, lnFinal, spec.norm) : stream
   return softcap(unembed(params, final), spec.logitSoftcap)
+}
+
+/** Tokens of a row that text is cut into: those asked for, or 128 where the model has room for them. */
+export function rowLength(
+  { context, path }: Pick<Model, 'context' | 'path'>,
+  asked: number | undefined,
+): number {
+  if (asked !== undefined && asked > context)
+    throw new RangeError(`rows of ${asked} tokens: the context of ${path} is ${context}`)
+  return asked ?? Math.min(128, context)
 }

@@ -22,14 +22,26 @@ import {
   rotaryTables,
   Taps,
 } from '../model/index.ts'
-import { type Objective, PackedBatches, sgd, Trainer, type TokenBatch, type TokenSource } from '../train/index.ts'
+import {
+  type Batches,
+  type Objective,
+  PackedBatches,
+  sgd,
+  type TokenBatch,
+  type TokenSource,
+  Trainer,
+} from '../train/index.ts'
 import { type Lens, type Translator, translate } from './lens.ts'
-import { readOut, streamSites } from './streams.ts'
+import { readOut, rowLength, streamSites } from './streams.ts'
 
 export const tunedLensSchema = z.strictObject({
   steps: z.int().positive().default(250).describe('Steps of training'),
   batch: z.int().positive().default(16).describe('Rows of a step'),
-  length: z.int().positive().default(128).describe('Tokens of a row'),
+  length: z
+    .int()
+    .min(2)
+    .optional()
+    .describe('Tokens of a row; 128 by default, or as many as the model takes'),
   rate: z.number().positive().default(0.1).describe('Learning rate of the first step; it falls to 0'),
   momentum: z.number().min(0).lt(1).default(0.9).describe('Nesterov momentum'),
   decay: z.number().nonnegative().default(0.001).describe('Weight decay, towards the logit lens'),
@@ -84,25 +96,26 @@ export interface TunedStep {
   readonly divergence: number
 }
 
-/** Trains a tuned lens on tokens. Throws an AbortError where a signal stops it. */
-export async function trainTunedLens(
+/** The training run of the options above, over batches of any kind. */
+export function tunedLensTrainer(
   model: Model,
-  source: TokenSource['tokens'],
-  options: TunedLensOptions = {},
-  { onStep, signal }: { onStep?: (step: TunedStep) => void; signal?: AbortSignal | undefined } = {},
-): Promise<Lens> {
-  const { steps, batch, length, rate, momentum, decay, seed } = tunedLensSchema.parse(options)
+  batches: Batches<TokenBatch>,
+  {
+    steps,
+    rate,
+    momentum,
+    decay,
+  }: Pick<z.output<typeof tunedLensSchema>, 'steps' | 'rate' | 'momentum' | 'decay'>,
+) {
   if (model.adapters.some(({ params }) => params.prompt))
     throw new Error('a soft prompt must be attached with `attach` before a lens is trained')
-  const { spec } = model
   type Frozen = { readonly params: DecoderParams; readonly adapters: readonly AdapterTree[] } | undefined
   // A sealed model's matrices are fast as constants of the program only.
   const frozen: Frozen = model.sealed ? undefined : { params: model.params, adapters: model.adapters }
-  const batches = new PackedBatches({ sources: [{ tokens: source }], batch, length, seed })
-  using trainer = new Trainer({
+  return new Trainer({
     engine: model.engine,
     model: {
-      params: newTranslators(spec),
+      params: newTranslators(model.spec),
       frozen,
       assemble: (translators: Translator[], given: Frozen) => ({
         translators,
@@ -111,14 +124,29 @@ export async function trainTunedLens(
     },
     objective: tunedLensObjective(model),
     batches,
-    optimizer: sgd({ momentum, nesterov: true, weightDecay: decay, decays: 'all' }),
+    optimizer: sgd({ momentum, nesterov: momentum > 0, weightDecay: decay, decays: 'all' }),
     rate: (step) => rate * (1 - step / steps),
     clip: 1,
   })
+}
+
+/** Trains a tuned lens on tokens. Throws the signal's reason where it stops the training. */
+export async function trainTunedLens(
+  model: Model,
+  source: TokenSource['tokens'],
+  options: TunedLensOptions = {},
+  { onStep, signal }: { onStep?: (step: TunedStep) => void; signal?: AbortSignal | undefined } = {},
+): Promise<Lens> {
+  const read = tunedLensSchema.parse(options)
+  const { steps, batch, seed } = read
+  // Windows come with the token behind them, which is read here too.
+  const length = rowLength(model, read.length) - 1
+  const batches = new PackedBatches({ sources: [{ tokens: source }], batch, length, seed })
+  using trainer = tunedLensTrainer(model, batches, read)
   for (let step = 1; step <= steps; step++) {
     signal?.throwIfAborted()
     const { loss } = await trainer.next()
-    onStep?.({ step, of: steps, divergence: loss / spec.layers })
+    onStep?.({ step, of: steps, divergence: loss / model.spec.layers })
   }
   return { kind: 'tuned', translators: trainer.params }
 }
