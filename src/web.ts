@@ -12,6 +12,13 @@ export { type AdapterParams, type AdapterTree, applyAdapters, type LinearParams 
 export { attach } from './model/attach.ts'
 export type { LoadedModel } from './model/bind.ts'
 export { forward } from './model/decoder.ts'
+export {
+  type Edit,
+  type EditFunction,
+  type Edits,
+  type EditWithArguments,
+  joinEdits,
+} from './model/edits.ts'
 export { Encoder, type EncoderOptions } from './model/encoder.ts'
 export { encoderSites } from './model/encoderForward.ts'
 export type { EncoderParams, EncoderSpec } from './model/encoderSpec.ts'
@@ -24,7 +31,7 @@ export { Seq2Seq } from './model/seq2seq.ts'
 export { seq2seqSites } from './model/seq2seqForward.ts'
 export type { Seq2SeqParams, Seq2SeqSpec } from './model/seq2seqSpec.ts'
 export type { DecoderParams, DecoderSpec } from './model/spec.ts'
-export { type Edit, sites, type TapOptions, Taps } from './model/taps.ts'
+export { sites, type TapOptions, Taps } from './model/taps.ts'
 export { type CompileOptions, Engine, type EngineOptions } from './onnx/engine.ts'
 export type { Runtime } from './onnx/runtime.ts'
 export { hasWebGpu, type WebRuntimeOptions, webRuntime } from './onnx/web.ts'

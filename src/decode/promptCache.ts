@@ -1,6 +1,7 @@
 /** What one generation leaves for the next: the cache of its row, and the tokens that are in it. */
 
 import { grownCache, remembersEvery } from '../model/cache.ts'
+import { sameEdits } from '../model/edits.ts'
 import type { Cache, Model, TapOptions } from '../model/index.ts'
 
 interface Held {
@@ -84,11 +85,6 @@ function usable({ cache, tokens }: Held, prompt: readonly number[]): number {
   let common = 0
   while (common < most && tokens[common] === prompt[common]) common++
   return remembersEvery(cache) || common === tokens.length ? common : 0
-}
-
-function sameEdits(a: TapOptions['edit'] = {}, b: TapOptions['edit'] = {}): boolean {
-  const sites = Object.keys(a)
-  return sites.length === Object.keys(b).length && sites.every((site) => a[site] === b[site])
 }
 
 /** Frees the memory of a cache, but for what `kept` has too. */

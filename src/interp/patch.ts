@@ -9,7 +9,7 @@
  * grid over layers, positions or heads runs in one compiled program, whichever prompts come next.
  */
 import { logSoftmax, type Tensor, tensor } from '../array/index.ts'
-import { type Edit, type Model, type Pass, sites } from '../model/index.ts'
+import { type EditFunction, type Model, type Pass, sites } from '../model/index.ts'
 
 export type Direction = 'denoising' | 'noising'
 /** What a cell of the grid is: a layer and this. */
@@ -167,7 +167,7 @@ function compilePatching(model: Model, { names, layout }: Place) {
     ],
     ({ forward }: Pass, { tokens, at, answers, clean, donors, masks }: PatchArguments): Measured => {
       const edit = Object.fromEntries(
-        [...names].map(([layer, name]): [string, Edit] => [
+        [...names].map(([layer, name]): [string, EditFunction] => [
           name,
           (own) => {
             const mask = masks[layer]!

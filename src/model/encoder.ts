@@ -2,6 +2,7 @@
 import { type Jitted, type Tensor, tensor } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
 import type { Tokenizer } from '../text/index.ts'
+import { argumentsOf, type EditArguments, withArguments } from './edits.ts'
 import { type EncoderInput, encodeForward, encoderSites } from './encoderForward.ts'
 import type { EncoderParams, EncoderSpec } from './encoderSpec.ts'
 import { loadEncoder } from './loadEncoder.ts'
@@ -23,13 +24,15 @@ export interface EncoderOptions extends TapOptions {
   readonly segments?: Tensor
 }
 
+type EncoderProgram = Jitted<[EncoderParams, EditArguments, EncoderInput], Record<string, Tensor>>
+
 export class Encoder {
   readonly engine: Engine
   readonly spec: EncoderSpec
   readonly params: EncoderParams
   readonly tokenizer: Tokenizer | undefined
   readonly path: string
-  readonly #programs: Programs<{ encode: Jitted<[EncoderParams, EncoderInput], Record<string, Tensor>> }>
+  readonly #programs: Programs<{ encode: EncoderProgram }>
 
   constructor(parts: EncoderParts) {
     this.engine = parts.engine
@@ -62,18 +65,18 @@ export class Encoder {
     const shape = ids.sizes
     const filled = (value: number): Tensor => tensor(new Int32Array(shape[0]! * shape[1]!).fill(value), shape)
     const input = { tokens: ids, mask: mask ?? filled(1), segments: segments ?? filled(0) }
-    return this.#programs.of({ read, edit }).encode(this.params, input)
+    return this.#programs.of({ read, edit }).encode(this.params, argumentsOf(edit), input)
   }
 
-  #compile(options: TapOptions): Jitted<[EncoderParams, EncoderInput], Record<string, Tensor>> {
+  #compile(options: TapOptions): EncoderProgram {
     const axes = ['batch', 'time']
     return this.engine.jit(
-      (params: EncoderParams, input: EncoderInput) => {
-        const taps = new Taps(this.sites, options)
+      (params: EncoderParams, args: EditArguments, input: EncoderInput) => {
+        const taps = new Taps(this.sites, { ...options, edit: withArguments(options.edit, args) })
         encodeForward(this.spec, params, input, taps)
         return taps.finish()
       },
-      { name: 'encode', axes: [undefined, { tokens: axes, mask: axes, segments: axes }] },
+      { name: 'encode', axes: [undefined, undefined, { tokens: axes, mask: axes, segments: axes }] },
     )
   }
 

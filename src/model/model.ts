@@ -6,6 +6,7 @@ import { type AdapterTree, applyAdapters, checkStack, treesOf } from './adapters
 import type { ModuleNames } from './bind.ts'
 import { type Cache, cacheAxes, capacityOf, emptyCache } from './cache.ts'
 import { forward } from './decoder.ts'
+import { argumentsOf, type EditArguments, type Edits, editKey, joinEdits, withArguments } from './edits.ts'
 import { load } from './load.ts'
 import { checkNotMerged, mergeAdapters } from './merge.ts'
 import { type RotaryTables, rotaryTables } from './parts/position.ts'
@@ -33,12 +34,17 @@ export interface StepOutput {
   readonly reads: Readonly<Record<string, Tensor>>
 }
 
-type Program<A extends readonly unknown[], R> = Jitted<A, R>
-/** A program of a model and of those that share its weights under other adapters. */
+type Program<A extends readonly unknown[], R> = ((...args: A) => Promise<R>) &
+  Pick<Jitted<A, R>, 'abortable' | 'prepare'>
+/** One that belongs to who has compiled it. */
+export type OwnProgram<A extends readonly unknown[], R> = Program<A, R> &
+  Pick<Jitted<A, R>, 'compilations' | 'dispose' | typeof Symbol.dispose>
+/** A program of a model and of those that share its weights under other adapters or edits. */
 interface Shared<A extends readonly unknown[], R> {
   readonly compilations: number
   dispose(): void
-  for(model: Model): Program<A, R>
+  /** With the weights, the adapters and the edits' arguments that it runs with. */
+  bound(model: Model, edits: EditArguments): Program<A, R>
 }
 type SharedPrograms = {
   readonly [K in keyof DecoderPrograms]: Shared<
@@ -74,7 +80,7 @@ export interface ModelParts {
    * grow with it.
    */
   readonly context?: number
-  /** Reads and edits of every program. A sealed model has no others. */
+  /** Reads and edits of every program. A sealed model has no other edits. */
   readonly taps?: TapOptions
   /** Whether a sealed model re-lays its weights at load. */
   readonly prepack?: boolean
@@ -107,8 +113,6 @@ export class Model {
   readonly #prepack: boolean
   readonly #rotary: RotaryTables | undefined
   readonly #programs: Programs<SharedPrograms>
-  /** The programs of this model's own adapters. */
-  readonly #bound = new WeakMap<SharedPrograms, DecoderPrograms>()
   readonly #parts: ModelParts
 
   /** `weights`: a model that has the same ones, whose programs are shared. */
@@ -155,6 +159,19 @@ export class Model {
     if (this.sealed) throw new Error('a sealed model keeps the adapters that it was sealed with')
     checkNotMerged(this.params, adapters)
     return new Model({ ...this.#parts, adapters }, this)
+  }
+
+  /**
+   * The same weights under these edits in every pass, in the place of those that it had; edits of one pass act after
+   * them. Programs are shared: edits of the same functions run in one program, whatever their arguments. A sealed model
+   * keeps its functions and takes other arguments. Caches of one model are not for the other.
+   */
+  edited(edit: Edits): Model {
+    if (this.sealed && editKey(edit) !== editKey(this.taps.edit))
+      throw new Error(
+        'a sealed model keeps the edits that it was sealed with; only their arguments can be exchanged',
+      )
+    return new Model({ ...this.#parts, taps: { ...this.taps, edit } }, this)
   }
 
   /**
@@ -262,69 +279,80 @@ export class Model {
     name: string,
     axes: readonly Axes[],
     f: (pass: Pass, ...args: A) => R,
-  ): Program<A, R> {
-    const { spec } = this
-    const passOf = (params: DecoderParams): Pass => ({
-      params,
-      forward: (input, taps) => {
-        const own = new Taps(spec, this.#merge(taps, true))
-        const { logits } = forward(spec, params, input, this.#rotary, own)
-        return { logits, reads: own.finish() }
-      },
+  ): OwnProgram<A, R> {
+    const { edit = {} } = this.taps
+    const shared = this.#compile(name, { edit }, axes, {}, (params, taps, ...args: A) => {
+      const pass: Pass = {
+        params,
+        forward: (input, more) => {
+          const own = taps.with(more)
+          const { logits } = forward(this.spec, params, input, this.#rotary, own)
+          return { logits, reads: own.finish() }
+        },
+      }
+      return f(pass, ...args)
     })
-    return this.#compile(name, axes, {}, (params, ...args: A) => f(passOf(params), ...args)).for(this)
+    return Object.defineProperties(shared.bound(this, argumentsOf(edit)) as OwnProgram<A, R>, {
+      compilations: { get: () => shared.compilations },
+      dispose: { value: () => shared.dispose() },
+      [Symbol.dispose]: { value: () => shared.dispose() },
+    })
   }
 
   /** The compiled programs for these reads and edits. */
   programs(taps: TapOptions): DecoderPrograms {
-    const shared = this.#programs.of(this.#merge(taps))
-    const known = this.#bound.get(shared)
-    if (known) return known
-    const { forward, step, chunkStep, score } = shared
-    const made: DecoderPrograms = {
-      forward: forward.for(this),
-      step: step.for(this),
-      chunkStep: chunkStep.for(this),
-      score: score.for(this),
+    const merged = this.#merge(taps)
+    const { forward, step, chunkStep, score } = this.#programs.of(merged)
+    const args = argumentsOf(merged.edit)
+    return {
+      forward: forward.bound(this, args),
+      step: step.bound(this, args),
+      chunkStep: chunkStep.bound(this, args),
+      score: score.bound(this, args),
     }
-    this.#bound.set(shared, made)
-    return made
   }
 
-  /** `own`: for a program that is compiled with these taps, and not one that was sealed. */
-  #merge(taps: TapOptions, own = false): TapOptions {
-    const edits = { ...this.taps.edit, ...taps.edit }
-    if (this.sealed && !own && Object.keys(taps.edit ?? {}).length > 0)
-      throw new Error('a sealed model takes its edits when it is sealed')
-    return { read: [...new Set([...(this.taps.read ?? []), ...(taps.read ?? [])])], edit: edits }
+  #merge({ read = [], edit = {} }: TapOptions): TapOptions {
+    if (this.sealed && Object.keys(edit).length > 0)
+      throw new Error(
+        'a sealed model takes its edits when it is sealed, and other arguments for them with `edited`',
+      )
+    return {
+      read: [...new Set([...(this.taps.read ?? []), ...read])],
+      edit: joinEdits(this.taps.edit, edit),
+    }
   }
 
   #make(options: TapOptions): SharedPrograms {
     const { spec } = this
     return {
-      forward: this.#compile('forward', [['batch', 'time']], {}, (params, tokens: Tensor) => {
-        const taps = new Taps(spec, options)
+      forward: this.#compile('forward', options, [['batch', 'time']], {}, (params, taps, tokens: Tensor) => {
         forward(spec, params, { tokens }, this.#rotary, taps)
         return taps.finish()
       }),
       step: this.#compileStep('step', options, false),
       chunkStep: this.#compileStep('chunkStep', options, true),
-      score: this.#compile('score', [['batch', 'time']], {}, (params, tokens: Tensor) => {
-        const taps = new Taps(spec, { edit: options.edit ?? {} })
-        // The last token is only ever a target.
-        const { logits } = forward(spec, params, { tokens: tokens.slice(1, 0, -1) }, this.#rotary, taps)
-        return crossEntropy(logits, tokens.slice(1, 1)).neg()
-      }),
+      score: this.#compile(
+        'score',
+        { edit: options.edit ?? {} },
+        [['batch', 'time']],
+        {},
+        (params, taps, tokens: Tensor) => {
+          // The last token is only ever a target.
+          const { logits } = forward(spec, params, { tokens: tokens.slice(1, 0, -1) }, this.#rotary, taps)
+          return crossEntropy(logits, tokens.slice(1, 1)).neg()
+        },
+      ),
     }
   }
 
   #compileStep(name: string, options: TapOptions, composed: boolean): Shared<[StepInput], StepOutput> {
     return this.#compile(
       name,
+      options,
       [stepAxes(this.spec)],
       { cache: '0.cache' },
-      (params, input: StepInput): StepOutput => {
-        const taps = new Taps(this.spec, options)
+      (params, taps, input: StepInput): StepOutput => {
         const { tokens, cache, lengths, at } = input
         const past = { cache, lengths, composed }
         const result = forward(this.spec, params, { tokens, past, at }, this.#rotary, taps)
@@ -333,47 +361,56 @@ export class Model {
     )
   }
 
-  /** Compiles `f` with weights and adapters as its first arguments, or as constants where the model is sealed. */
+  /**
+   * Compiles `f`. Weights and adapters are its first arguments, or constants where the model is sealed; the arguments of
+   * edits follow.
+   */
   #compile<A extends readonly unknown[], R>(
     name: string,
+    options: TapOptions,
     axes: readonly Axes[],
     inPlace: Readonly<Record<string, string>>,
-    f: (params: DecoderParams, ...args: A) => R,
+    f: (params: DecoderParams, taps: Taps, ...args: A) => R,
   ): Shared<A, R> {
-    const options = { name, prepack: this.#prepack }
-    if (this.sealed) {
-      const jitted = this.engine.jit((...args: A) => f(this.adaptedParams, ...args), {
-        ...options,
-        axes,
-        inPlace,
-      })
-      return sharedOf(jitted, () => jitted)
-    }
-    // Weights and adapters come first, so the other arguments move up by two.
+    const tapsOf = (edits: EditArguments): Taps =>
+      new Taps(this.spec, { ...options, edit: withArguments(options.edit, edits) })
+    const baked = (edits: EditArguments, ...args: A): R => f(this.adaptedParams, tapsOf(edits), ...args)
+    const open = (
+      params: DecoderParams,
+      adapters: readonly AdapterTree[],
+      edits: EditArguments,
+      ...args: A
+    ): R => f(applyAdapters(params, adapters), tapsOf(edits), ...args)
+    const leading = ({ params, adapters, sealed }: Model, edits: EditArguments): unknown[] =>
+      sealed ? [edits] : [params, adapters, edits]
+    const count = this.sealed ? 1 : 3
     const shifted = Object.fromEntries(
       Object.entries(inPlace).map(([branch, path]) => [
         branch,
-        path.replace(/^\d+/, (i) => `${Number(i) + 2}`),
+        path.replace(/^\d+/, (i) => `${Number(i) + count}`),
       ]),
     )
-    const whole = (params: DecoderParams, adapters: readonly AdapterTree[], ...args: A): R =>
-      f(applyAdapters(params, adapters), ...args)
-    const axesOfAll = [undefined, undefined, ...axes]
-    const jitted = this.engine.jit(whole, { ...options, axes: axesOfAll, inPlace: shifted })
-    const bind = ({ params, adapters }: Model): Program<A, R> => {
-      const program = (...args: A): Promise<R> => jitted(params, adapters, ...args)
-      return Object.defineProperties(program as Program<A, R>, {
-        abortable: {
-          value: (signal: AbortSignal | undefined, ...args: A) =>
-            jitted.abortable(signal, params, adapters, ...args),
-        },
-        prepare: { value: (...args: A) => jitted.prepare(params, adapters, ...args) },
-        compilations: { get: () => jitted.compilations },
-        dispose: { value: () => jitted.dispose() },
-        [Symbol.dispose]: { value: () => jitted.dispose() },
-      })
+    const whole = (this.sealed ? baked : open) as (...args: unknown[]) => R
+    const jitted = this.engine.jit(whole, {
+      name,
+      prepack: this.#prepack,
+      axes: [...new Array<undefined>(count).fill(undefined), ...axes],
+      inPlace: shifted,
+    })
+    return {
+      get compilations() {
+        return jitted.compilations
+      },
+      dispose: () => jitted.dispose(),
+      bound(model, edits) {
+        const own = leading(model, edits)
+        return Object.assign((...args: A): Promise<R> => jitted(...own, ...args), {
+          abortable: (signal: AbortSignal | undefined, ...args: A) =>
+            jitted.abortable(signal, ...own, ...args),
+          prepare: (...args: A) => jitted.prepare(...own, ...args),
+        })
+      },
     }
-    return sharedOf(jitted, bind)
   }
 
   /** How many programs are compiled and kept, those under other adapters included. */
@@ -390,15 +427,3 @@ export class Model {
     this.dispose()
   }
 }
-
-/** A compiled function, and how a model calls it. */
-const sharedOf = <A extends readonly unknown[], R>(
-  jitted: Pick<Jitted<never, R>, 'compilations' | 'dispose'>,
-  bind: (model: Model) => Program<A, R>,
-): Shared<A, R> => ({
-  get compilations() {
-    return jitted.compilations
-  },
-  dispose: () => jitted.dispose(),
-  for: bind,
-})

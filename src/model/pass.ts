@@ -7,7 +7,7 @@ import type { TapOptions } from './taps.ts'
 export interface Pass {
   /** With the adapters that the model has. */
   readonly params: DecoderParams
-  /** Reads and edits come beside those of the model itself; an edit takes the place of the model's own at its site. */
+  /** These reads, and these edits after those that the model has itself. */
   forward(
     input: ForwardInput,
     taps: TapOptions,

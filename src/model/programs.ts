@@ -1,5 +1,6 @@
 /** What every kind of model shares: compiled programs by what they read and edit, and the rows that go in. */
 import { Tensor, tensor } from '../array/index.ts'
+import { editKey, withArguments } from './edits.ts'
 import { type TapOptions, Taps } from './taps.ts'
 
 /** What is compiled for one purpose. */
@@ -25,7 +26,10 @@ export class Programs<G extends Group> {
     this.#make = make
   }
 
-  /** Throws for sites that the model does not have, before anything is compiled. */
+  /**
+   * The programs of these reads and edits, made without the edits' arguments, which go in at run time. Throws for sites
+   * that the model does not have, before anything is compiled.
+   */
   of(taps: TapOptions): G {
     const key = tapKey(taps)
     const known = this.#groups.get(key)
@@ -36,7 +40,7 @@ export class Programs<G extends Group> {
       return known
     }
     new Taps(this.#sites, taps)
-    const made = this.#make(taps)
+    const made = this.#make({ ...taps, edit: withArguments(taps.edit, {}) })
     this.#groups.set(key, made)
     // Programs that nobody runs any more release their sessions when they are collected.
     if (this.#groups.size > keptGroups) this.#groups.delete(this.#groups.keys().next().value!)
@@ -58,17 +62,8 @@ export class Programs<G extends Group> {
   }
 }
 
-const functionIds = new WeakMap<object, number>()
-let nextFunction = 0
-
 /** Equal reads and the same edit functions share programs. */
-function tapKey({ read = [], edit = {} }: TapOptions): string {
-  const edits = Object.entries(edit).map(([site, f]) => {
-    if (!functionIds.has(f)) functionIds.set(f, nextFunction++)
-    return `${site}=${functionIds.get(f)}`
-  })
-  return `${read.join(',')};${edits.join(',')}`
-}
+const tapKey = ({ read = [], edit }: TapOptions): string => `${read.join(',')};${editKey(edit)}`
 
 /** Rows of token ids: i32 [rows, T], or lists of equal length. */
 export type TokenRows = Tensor | readonly (readonly number[])[]

@@ -1,5 +1,6 @@
 /** Sealed models: weights become constants of the programs, quantised if asked, and taps are fixed. */
 import { bytesPerElement, leaves, type Tensor, tensor } from '../array/index.ts'
+import { joinEdits } from './edits.ts'
 import { Model } from './model.ts'
 import { asRows, quantizeRows, stackRows } from './quantize.ts'
 import type {
@@ -33,8 +34,8 @@ export interface SealOptions extends TapOptions {
 const bitsOf = { int8: 8, int4: 4 } as const
 
 /**
- * A model whose weights are part of its programs. Reads and edits given here hold in every pass; others are
- * refused later. Matrices whose input axis does not divide into blocks stay f32; `weightBill` lists them. Adapters
+ * A model whose weights are part of its programs. Reads and edits given here hold in every pass; other edits are
+ * refused later, since each would be another copy of the weights, but `edited` exchanges their arguments. Matrices whose input axis does not divide into blocks stay f32; `weightBill` lists them. Adapters
  * stay beside the weights, in f32: `await model.merged()` first where they are to cost nothing.
  */
 export function seal(model: Model, options: SealOptions = {}): Model {
@@ -54,7 +55,7 @@ export function seal(model: Model, options: SealOptions = {}): Model {
     context: model.positions,
     sealed: true,
   }
-  const taps: TapOptions = { read: [...read], edit: { ...model.taps.edit, ...edit } }
+  const taps: TapOptions = { read: [...read], edit: joinEdits(model.taps.edit, edit) }
   if (weights === 'f32')
     // Mapped weights are used where they lie; re-laying them would copy them.
     return new Model({ ...common, spec: model.spec, params: model.params, taps, prepack: false })

@@ -2,6 +2,7 @@
 import { type Jitted, type Tensor, tensor } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
 import type { Tokenizer } from '../text/index.ts'
+import { argumentsOf, type EditArguments, type Edits, editsBySite, withArguments } from './edits.ts'
 import { loadSeq2Seq } from './loadEncoder.ts'
 import { Programs, type TokenRows, tokenRows } from './programs.ts'
 import {
@@ -24,7 +25,7 @@ export interface Seq2SeqParts {
   readonly path?: string
 }
 
-type Program<Input, Result> = Jitted<[Seq2SeqParams, Input], Result>
+type Program<Input, Result> = Jitted<[Seq2SeqParams, EditArguments, Input], Result>
 type Seq2SeqPrograms = {
   readonly forward: Program<Seq2SeqInput, Record<string, Tensor>>
   readonly encode: Program<Source, Tensor>
@@ -71,13 +72,14 @@ export class Seq2Seq {
   ): Promise<Record<string, Tensor>> {
     const ids = this.rows(tokens)
     const input = { tokens: ids, targets: this.rows(targets), mask: mask ?? ones(ids) }
-    return this.#programs.of({ read, edit }).forward(this.params, input)
+    return this.#programs.of({ read, edit }).forward(this.params, argumentsOf(edit), input)
   }
 
   /** What the encoder says of sources, [batch, S, width]: all that a target needs of them, beside their mask. */
   async encode(tokens: TokenRows, { mask, edit = {} }: SourceOptions = {}): Promise<Tensor> {
     const ids = this.rows(tokens)
-    return this.#programs.of({ edit }).encode(this.params, { tokens: ids, mask: mask ?? ones(ids) })
+    const source = { tokens: ids, mask: mask ?? ones(ids) }
+    return this.#programs.of({ edit }).encode(this.params, argumentsOf(edit), source)
   }
 
   /**
@@ -85,7 +87,8 @@ export class Seq2Seq {
    * over the whole target again.
    */
   async next(input: TargetInput, { edit = {} }: Pick<TapOptions, 'edit'> = {}): Promise<Tensor> {
-    return this.#programs.of({ edit }).next(this.params, { ...input, targets: this.rows(input.targets) })
+    const target = { ...input, targets: this.rows(input.targets) }
+    return this.#programs.of({ edit }).next(this.params, argumentsOf(edit), target)
   }
 
   /** Token rows as an i32 array; throws for rows of different lengths and ids outside the vocabulary. */
@@ -95,10 +98,11 @@ export class Seq2Seq {
   }
 
   #make(options: TapOptions): Seq2SeqPrograms {
+    const edits = (args: EditArguments): Edits => withArguments(options.edit, args)
     /** The edits of one side alone. */
-    const ofSide = (own: (site: string) => boolean): Taps =>
+    const ofSide = (args: EditArguments, own: (site: string) => boolean): Taps =>
       new Taps(this.sites, {
-        edit: Object.fromEntries(Object.entries(options.edit ?? {}).filter(([site]) => own(site))),
+        edit: Object.fromEntries(editsBySite(edits(args)).filter(([site]) => own(site))),
       })
     const ofEncoder = (site: string): boolean => site.startsWith('encoder.')
     const source = ['batch', 'source']
@@ -106,29 +110,26 @@ export class Seq2Seq {
     const { engine, spec } = this
     return {
       forward: engine.jit(
-        (params: Seq2SeqParams, input: Seq2SeqInput) => {
-          const taps = new Taps(this.sites, options)
+        (params: Seq2SeqParams, args: EditArguments, input: Seq2SeqInput) => {
+          const taps = new Taps(this.sites, { ...options, edit: edits(args) })
           seq2seqForward(spec, params, input, taps)
           return taps.finish()
         },
-        { name: 'seq2seq', axes: [undefined, { tokens: source, mask: source, targets: target }] },
+        { name: 'seq2seq', axes: [undefined, undefined, { tokens: source, mask: source, targets: target }] },
       ),
       encode: engine.jit(
-        (params: Seq2SeqParams, input: Source) => encodeSource(spec, params, input, ofSide(ofEncoder)),
-        { name: 'encodeSource', axes: [undefined, { tokens: source, mask: source }] },
+        (params: Seq2SeqParams, args: EditArguments, input: Source) =>
+          encodeSource(spec, params, input, ofSide(args, ofEncoder)),
+        { name: 'encodeSource', axes: [undefined, undefined, { tokens: source, mask: source }] },
       ),
       next: engine.jit(
-        (params: Seq2SeqParams, input: TargetInput) =>
-          decodeTarget(
-            spec,
-            params,
-            input,
-            ofSide((site) => !ofEncoder(site)),
-            true,
-          ),
+        (params: Seq2SeqParams, args: EditArguments, input: TargetInput) => {
+          const taps = ofSide(args, (site) => !ofEncoder(site))
+          return decodeTarget(spec, params, input, taps, true)
+        },
         {
           name: 'nextTarget',
-          axes: [undefined, { memory: [...source, null], mask: source, targets: target }],
+          axes: [undefined, undefined, { memory: [...source, null], mask: source, targets: target }],
         },
       ),
     }

@@ -3,19 +3,14 @@
  * TransformerLens. Reads and edits are declared before tracing, so they are part of the compiled graph.
  */
 import type { Tensor } from '../array/index.ts'
+import { applyEdit, type Edit, type Edits, editsBySite, joinEdits } from './edits.ts'
 import { type DecoderSpec, mixerOf } from './spec.ts'
-
-export interface Edit {
-  (activation: Tensor): Tensor
-  /** Why it needs the activations of all positions at once, which a pass with a cache does not have. */
-  readonly wholeSequence?: string
-}
 
 export interface TapOptions {
   /** Sites to read. */
   readonly read?: readonly string[]
-  /** Site -> function from the activation to its replacement, which must have the same shape. */
-  readonly edit?: Readonly<Record<string, Edit>>
+  /** Site -> what makes its replacement of the activation, which must have the same shape. */
+  readonly edit?: Edits
 }
 
 /**
@@ -102,16 +97,26 @@ export function sites(spec: DecoderSpec): Map<string, string> {
 export class Taps {
   readonly values = new Map<string, Tensor>()
   readonly #read: ReadonlySet<string>
-  readonly #edit: ReadonlyMap<string, Edit>
+  readonly #edit: ReadonlyMap<string, readonly Edit[]>
   readonly #fired = new Set<string>()
+  readonly #model: DecoderSpec | ReadonlyMap<string, string>
 
   /** Throws for a site that the model does not have: a decoder's sites, or those given. */
   constructor(model: DecoderSpec | ReadonlyMap<string, string>, options: TapOptions = {}) {
+    this.#model = model
     const known = model instanceof Map ? (model as ReadonlyMap<string, string>) : sites(model as DecoderSpec)
     this.#read = new Set(options.read)
-    this.#edit = new Map(Object.entries(options.edit ?? {}))
+    this.#edit = new Map(editsBySite(options.edit))
     for (const site of [...this.#read, ...this.#edit.keys()])
       if (!known.has(site)) throw new Error(unknownSite(site, [...known.keys()]))
+  }
+
+  /** Those of another pass with more reads and edits, which act after these. */
+  with({ read = [], edit }: TapOptions): Taps {
+    return new Taps(this.#model, {
+      read: [...this.#read, ...read],
+      edit: joinEdits(Object.fromEntries(this.#edit), edit),
+    })
   }
 
   /** Whether a site is read or edited: what only a tap needs is not computed otherwise. */
@@ -128,20 +133,23 @@ export class Taps {
 
   /** Throws for an edit that cannot work with a cache of past tokens. */
   refuseCache(): void {
-    for (const [site, { wholeSequence }] of this.#edit)
-      if (wholeSequence)
-        throw new Error(
-          `the edit at '${site}' cannot run with a cache: ${wholeSequence}. Use run or score on whole sequences`,
-        )
+    for (const [site, edits] of this.#edit)
+      for (const { wholeSequence } of edits)
+        if (wholeSequence)
+          throw new Error(
+            `the edit at '${site}' cannot run with a cache: ${wholeSequence}. Use run or score on whole sequences`,
+          )
   }
 
   /** Passes an activation through a site. */
   at(site: string, activation: Tensor): Tensor {
     this.#fired.add(site)
-    const edit = this.#edit.get(site)
-    const value = edit ? edit(activation) : activation
-    if (edit && `${value}` !== `${activation}`)
-      throw new Error(`the edit at '${site}' made ${value} of ${activation}; it must keep the type`)
+    let value = activation
+    for (const edit of this.#edit.get(site) ?? []) {
+      value = applyEdit(edit, value)
+      if (`${value}` !== `${activation}`)
+        throw new Error(`the edit at '${site}' made ${value} of ${activation}; it must keep the type`)
+    }
     if (this.#read.has(site)) this.values.set(site, value)
     return value
   }

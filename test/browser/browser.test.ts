@@ -39,6 +39,8 @@ describe.skipIf(!executable)('in a browser', () => {
     expectNear(actual.logits, expected.logits, tolerance)
     expect(actual.tokens).toEqual(expected.tokens.slice(0, maxTokens))
     expectNear(actual.tap, expected.tap, tolerance)
+    expectNear(actual.steered, expected.steered, tolerance)
+    expect(actual.steeredPrograms).toBe(1)
     if (actual.loss === undefined) return
     expectNear([actual.loss], [expected.loss!], tolerance)
     expectNear(actual.squares!, expected.squares!, trainedTolerance)

@@ -6,6 +6,7 @@ import {
   leaves,
   Model,
   type ModelParts,
+  type Tensor,
   tensor,
   trainingStep,
 } from '../../src/web.ts'
@@ -19,6 +20,9 @@ export interface Outcome {
   readonly inPlace: readonly boolean[]
   /** After both. */
   readonly logits: readonly number[]
+  /** Of the last token, under an edit with two strengths, which share a program. */
+  readonly steered: readonly number[]
+  readonly steeredPrograms: number
   /** Before a step of training. */
   readonly loss?: number
   /** Sums of squares of every parameter after it. */
@@ -48,6 +52,20 @@ export async function twoSteps(model: Model): Promise<Pick<Outcome, 'inPlace' | 
   return { inPlace, logits }
 }
 
+const along = (x: Tensor, { strength }: { strength: Tensor }): Tensor => x.add(x.abs().mul(strength))
+
+/** Logits under two strengths of one edit, and how many programs they took. */
+async function steering(model: Model): Promise<Pick<Outcome, 'steered' | 'steeredPrograms'>> {
+  const before = model.compilations
+  const steered: number[] = []
+  for (const strength of [0.5, 2]) {
+    const edit = { 'blocks.1.hook_resid_post': { apply: along, args: { strength: tensor([strength], []) } } }
+    const { logits } = await model.run([[1, 5, 9, 20]], { read: ['logits'], edit })
+    steered.push(...((await logits!.load()) as Float32Array).slice(-model.spec.vocab))
+  }
+  return { steered, steeredPrograms: model.compilations - before }
+}
+
 export async function scenario(
   engine: Engine,
   parts: Omit<ModelParts, 'engine'>,
@@ -60,7 +78,7 @@ export async function scenario(
   const reads = await model.run([[1, 5, 9, 20]], { read: [site] })
   const tap = Array.from((await reads[site]!.load()) as Float32Array)
   const steps = await twoSteps(model)
-  const outcome = { provider: engine.provider, tokens, text, tap, ...steps }
+  const outcome = { provider: engine.provider, tokens, text, tap, ...steps, ...(await steering(model)) }
   if (!train) return outcome
 
   const optimizer = adamw({ weightDecay: 0.1 })

@@ -16,8 +16,8 @@
 import * as z from 'zod'
 import { concat, iota, scalar, type Tensor } from '../../array/index.ts'
 import { method } from '../../method/index.ts'
+import type { EditFunction } from '../edits.ts'
 import type { DecoderSpec } from '../spec.ts'
-import type { Edit } from '../taps.ts'
 
 export const waveletGptSchema = z.strictObject({
   share: z.number().min(0).max(1).default(0.5).describe('Share of the dimensions that are averaged'),
@@ -65,8 +65,8 @@ export function haarAverages(x: Tensor, { share, largest }: z.output<typeof wave
 export function waveletGpt(
   spec: DecoderSpec,
   options: z.output<typeof waveletGptSchema>,
-): Record<string, Edit> {
-  const edit: Edit = Object.assign((x: Tensor) => haarAverages(x, options), {
+): Record<string, EditFunction> {
+  const edit: EditFunction = Object.assign((x: Tensor) => haarAverages(x, options), {
     wholeSequence: 'WaveletGPT averages over past activations, which the cache does not hold',
   })
   return Object.fromEntries(
