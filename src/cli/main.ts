@@ -11,7 +11,9 @@ import exportModel from './export.ts'
 import { addFlags, readFlags } from './flags.ts'
 import generate from './generate.ts'
 import inspect from './inspect.ts'
+import lens from './lens.ts'
 import methods from './methods.ts'
+import patch from './patch.ts'
 import pull from './pull.ts'
 import reproduce from './reproduce.ts'
 import score from './score.ts'
@@ -25,6 +27,8 @@ const verbs: readonly Verb[] = [
   chat,
   score,
   inspect,
+  lens,
+  patch,
   pull,
   convert,
   exportModel,

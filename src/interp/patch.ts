@@ -63,7 +63,7 @@ export interface PatchCell extends PatchMetrics {
   /** Undefined where all positions, or all heads, were patched. */
   readonly position?: number
   readonly head?: number
-  /** Where the logit difference lies between the corrupted run, 0, and the clean one, 1. */
+  /** Where the logit difference lies between the corrupted run, 0, and the clean one, 1; NaN where they are equal. */
   readonly restored: number
 }
 
@@ -286,7 +286,7 @@ export class Patcher {
         cells.push({
           ...part[i]!,
           ...metric,
-          restored: (metric.difference - ownCorrupt.difference) / span,
+          restored: span === 0 ? Number.NaN : (metric.difference - ownCorrupt.difference) / span,
         })
       onProgress?.(cells.length, all.length)
     }
