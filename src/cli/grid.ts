@@ -25,7 +25,7 @@ export function gridText({ rows, columns, values, texts, scale, domain }: Grid):
   const paint = colours(domain ?? domainOf(values, scale), scale)
   const content = rows.map((_, i) =>
     columns.map(
-      (_, j) => texts?.[i]?.[j] ?? (Number.isFinite(values[i]![j]!) ? values[i]![j]!.toFixed(2) : ''),
+      (_, j) => texts?.[i]?.[j] ?? (Number.isFinite(values[i]![j]!) ? rounded(values[i]![j]!) : ''),
     ),
   )
   const widths = columns.map((name, j) => Math.max(...[name, ...content.map((row) => row[j]!)].map(lengthOf)))
@@ -58,6 +58,9 @@ export function gridText({ rows, columns, values, texts, scale, domain }: Grid):
     })
     .join('\n')
 }
+
+/** Two digits, and no minus before nothing. */
+const rounded = (value: number): string => value.toFixed(2).replace(/^-(?=0\.00$)/, '')
 
 /** Columns that a text takes: wide characters take two. */
 const wide =
