@@ -2,6 +2,7 @@
 import { random, type Tensor } from '../array/index.ts'
 import type { Model, Pass, TokenRows } from '../model/index.ts'
 import { mixerOf } from '../model/spec.ts'
+import { loaded } from './streams.ts'
 
 export interface HeadPattern {
   readonly layer: number
@@ -24,7 +25,7 @@ function attentionLayers({ spec, path }: Model): number[] {
 /** The patterns of one row of tokens, every head. A prefix's keys are left out: rows need not sum to 1 then. */
 export async function attentionPatterns(model: Model, tokens: readonly number[]): Promise<HeadPattern[]> {
   const layers = attentionLayers(model)
-  const reads = await model.run([tokens], { read: layers.map(patternSite) })
+  const reads = await loaded(await model.run([tokens], { read: layers.map(patternSite) }))
   const time = tokens.length
   return layers.flatMap((layer) => {
     const read = reads[patternSite(layer)]!
@@ -105,7 +106,7 @@ async function scoresOf<S extends HeadScores>(
   const rows = model.rows(tokens)
   if (rows.sizes[1]! < 2) throw new RangeError('scores of heads need rows of at least two tokens')
   using program = compileScores(model, layers, period)
-  const found = await program(rows)
+  const found = await loaded(await program(rows))
   return found.flatMap((scores, i) => {
     const heads = scores.entropy.sizes[0]!
     return Array.from({ length: heads }, (_, head) => {

@@ -10,10 +10,11 @@
  * sum is as inexact as they are.
  */
 import { type Tensor, tensor, vjp } from '../array/index.ts'
+import { unembed } from '../model/decoder.ts'
 import type { DecoderSpec, Model, Pass } from '../model/index.ts'
-import { unembed } from '../model/index.ts'
 import { biasOf } from '../model/parts/linear.ts'
 import { mixerOf, type Norm } from '../model/spec.ts'
+import { loaded } from './streams.ts'
 
 export interface AttributeOptions {
   /** The token whose logit is explained, at each position; the next token by default, and the likeliest at the end. */
@@ -151,11 +152,12 @@ export async function attribute(
   const ids = targets ?? (await nextTokens(model, tokens))
   using program = compileAttribution(model, against !== undefined)
   const list = (row: readonly number[]): Tensor => tensor(Int32Array.from(row))
-  const { values, biases, bias, logits } = await program({
+  const run = program({
     tokens: model.rows([tokens]),
     targets: list(ids),
     against: against && list(against),
   })
+  const { values, biases, bias, logits } = await loaded(await run)
   const numbers = (x: Tensor): Float32Array => x.data as Float32Array
   const { spec } = model
   const contributions = partsOf(spec).map(
@@ -172,7 +174,7 @@ export async function attribute(
 
 /** The tokens that follow, and at the end the one that the model finds likeliest. */
 async function nextTokens(model: Model, tokens: readonly number[]): Promise<number[]> {
-  const { logits } = await model.run([tokens])
+  const { logits } = await loaded(await model.run([tokens]))
   const last = (logits!.data as Float32Array).slice(-model.spec.vocab)
   const best = last.reduce((best, value, id) => (value > last[best]! ? id : best), 0)
   logits!.dispose()

@@ -10,7 +10,7 @@
  */
 import { crossEntropy, logSoftmax, type Tensor, tensor } from '../array/index.ts'
 import type { Model, Pass, TokenRows } from '../model/index.ts'
-import { readOut, streamSites } from './streams.ts'
+import { loaded, readOut, streamSites } from './streams.ts'
 
 export const lensKinds = ['logit', 'tuned', 'shortcut'] as const
 export type LensKind = (typeof lensKinds)[number]
@@ -155,6 +155,7 @@ export class LensReader {
     const input = model.rows(rows)
     const [batch, time] = input.sizes as [number, number]
     const reads = await model.run(input, { read: sites })
+    await loaded(reads)
     const streams = sites.map((site) => ownPositions(reads[site]!, time, width))
     const tokens = Int32Array.from(input.data as Int32Array)
     const targets = tokens.map((_, i) => tokens[i + 1] ?? 0)
@@ -168,6 +169,7 @@ export class LensReader {
         translators: lens.translators,
         targets: tensor(targets.subarray(from, to), [to - from]),
       })
+      await loaded(rowsOut)
       rowsOut.forEach((row, blocks) => {
         reading.ids[blocks]!.set(row.ids.data as Int32Array, from * this.#top)
         reading.probabilities[blocks]!.set(row.probabilities.data as Float32Array, from * this.#top)

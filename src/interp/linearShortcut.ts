@@ -15,7 +15,7 @@ import type { Model, Pass } from '../model/index.ts'
 import { coveringBatches, type TokenSource } from '../train/index.ts'
 import { solveNormal } from './leastSquares.ts'
 import type { Lens, Translator } from './lens.ts'
-import { rowLength, streamSites } from './streams.ts'
+import { loaded, rowLength, streamSites } from './streams.ts'
 
 export const shortcutSchema = z.strictObject({
   tokens: z.int().positive().default(20_000).describe('Tokens to fit on; the first of the text'),
@@ -108,7 +108,7 @@ export async function streamMoments(
     signal?.throwIfAborted()
     // A window's last token is only ever a target: it is the next window's first.
     const rows = covering.at(i).tokens
-    const { sums, products } = await program(rows)
+    const { sums, products } = await loaded(await program(rows))
     for (const [stream, sum] of sums.entries()) add(moments.sums[stream]!, sum)
     for (const [p, product] of products.entries()) add(moments.product(needed[p]!), product)
     moments.count += rows.sizes[0]! * (rows.sizes[1]! - 1)

@@ -9,7 +9,9 @@
  * grid over layers, positions or heads runs in one compiled program, whichever prompts come next.
  */
 import { logSoftmax, type Tensor, tensor } from '../array/index.ts'
-import { type EditFunction, type Model, type Pass, sites } from '../model/index.ts'
+import type { EditFunction, Model, Pass } from '../model/index.ts'
+import { sites } from '../model/taps.ts'
+import { loaded } from './streams.ts'
 
 export type Direction = 'denoising' | 'noising'
 /** What a cell of the grid is: a layer and this. */
@@ -248,7 +250,7 @@ export class Patcher {
         for (const position of range(cell.position, positions))
           for (const head of range(cell.head, heads)) mask[(row * positions + position) * heads + head] = 1
       })
-      const found = await this.#program({
+      const run = this.#program({
         tokens: tensor(Int32Array.from(cells.flatMap(() => tokens)), [rows, positions]),
         at: tensor(new Int32Array(rows).fill(positions - 1)),
         answers: tensor(Int32Array.of(prompts.answer, prompts.wrong)),
@@ -258,7 +260,7 @@ export class Patcher {
           [...masks].map(([layer, mask]) => [layer, tensor(mask, [rows, positions, heads], 'bool')]),
         ),
       })
-      const { difference, probability, divergence, logp } = found
+      const { difference, probability, divergence, logp } = await loaded(await run)
       const metrics = cells.map(
         (_, row): PatchMetrics => ({
           difference: difference.data[row] as number,

@@ -1,6 +1,7 @@
 /** The residual stream between the blocks, and how the head reads it. */
-import type { Tensor } from '../array/index.ts'
-import { type DecoderParams, type DecoderSpec, type Model, unembed } from '../model/index.ts'
+import { leaves, type Tensor } from '../array/index.ts'
+import { unembed } from '../model/decoder.ts'
+import type { DecoderParams, DecoderSpec, Model } from '../model/index.ts'
 import { norm, softcap } from '../model/parts/linear.ts'
 
 /** Where the stream is read after 0, 1, ... and all blocks: layers + 1 sites. */
@@ -14,6 +15,12 @@ export function readOut(spec: DecoderSpec, params: DecoderParams, stream: Tensor
   const { lnFinal } = params
   const final = lnFinal ? norm(stream, lnFinal, spec.norm) : stream
   return softcap(unembed(params, final), spec.logitSoftcap)
+}
+
+/** Brings results that are on a device to the host, where `data` reads them; gives the tree back. */
+export async function loaded<T>(tree: T): Promise<T> {
+  for (const [, leaf] of leaves(tree)) await leaf.load()
+  return tree
 }
 
 /** Tokens of a row that text is cut into: those asked for, or 128 where the model has room for them. */

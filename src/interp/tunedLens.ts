@@ -12,16 +12,11 @@
 import * as z from 'zod'
 import { checkpoint, logSoftmax, size, sizeOf, type Tensor, zeros } from '../array/index.ts'
 import { method } from '../method/index.ts'
-import {
-  type AdapterTree,
-  applyAdapters,
-  type DecoderParams,
-  type DecoderSpec,
-  forward,
-  type Model,
-  rotaryTables,
-  Taps,
-} from '../model/index.ts'
+import { type AdapterTree, applyAdapters } from '../model/adapters.ts'
+import { forward } from '../model/decoder.ts'
+import type { DecoderParams, DecoderSpec, Model } from '../model/index.ts'
+import { rotaryTables } from '../model/parts/position.ts'
+import { Taps } from '../model/taps.ts'
 import {
   type Batches,
   type Objective,

@@ -77,7 +77,7 @@ describe('glossa lens', () => {
     const other = await glossa('lens', '-m', llamaTiny, '--tokens', '1,2', '--load', saved)
     expect(other.code).toBe(1)
     expect(other.stderr).toContain('is a lens for 5 layers of width 128')
-  }, 120_000)
+  }, 400_000)
 
   it.each([
     [['--kind', 'tuned'], '--kind tuned needs a lens for this model: fit one with --fit CORPUS'],
