@@ -9,18 +9,7 @@
 export * from './array/index.ts'
 export * from './decode/index.ts'
 export * from './embed/index.ts'
-export {
-  type BackwardPass,
-  BackwardLens,
-  type Factors,
-  forwardShift,
-  gradientOf,
-  gradientStep,
-  type Projection,
-} from './interp/backwardLens.ts'
-export { type Law, layerMoments, lawOf, type NextTokenLaw, nextTokenLaw } from './interp/nextTokenLaw.ts'
-export { clusterValues, SaturationRule, saturationLayers } from './interp/saturation.ts'
-export { conceptTokens, turnOn, type ValueVector, ValueVectors } from './interp/valueVectors.ts'
+export * as interp from './interp/index.ts'
 export * from './model/index.ts'
 export * from './onnx/index.ts'
 export * from './store/index.ts'

@@ -11,9 +11,12 @@ import exportModel from './export.ts'
 import { addFlags, readFlags } from './flags.ts'
 import generate from './generate.ts'
 import inspect from './inspect.ts'
+import lens from './lens.ts'
 import methods from './methods.ts'
+import patch from './patch.ts'
 import pull from './pull.ts'
 import reproduce from './reproduce.ts'
+import sae from './sae.ts'
 import score from './score.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
 import tokenizer from './tokenizer.ts'
@@ -25,12 +28,15 @@ const verbs: readonly Verb[] = [
   chat,
   score,
   inspect,
+  lens,
+  patch,
   pull,
   convert,
   exportModel,
   train,
   adapt,
   tokenizer,
+  sae,
   methods,
   reproduce,
   doctor,

@@ -29,6 +29,7 @@ import {
 } from '../model/index.ts'
 import { lookUp } from '../model/parts/linear.ts'
 import { type DecoderSpec, type DenseParams, type Linear, partOf } from '../model/spec.ts'
+import { loaded } from './streams.ts'
 import { rankOf, readDirection } from './vocabulary.ts'
 
 /** A gradient as its factors. `in` and `out` are those of the matrix, T positions. */
@@ -103,10 +104,8 @@ export class BackwardLens {
       labels.some((label) => !Number.isInteger(label) || label >= vocab)
     )
       throw new RangeError(`backward lens: targets are tokens below ${vocab}, and at least one is asked for`)
-    const { loss, factors } = await this.#pass(
-      this.model.params,
-      this.model.rows([tokens]),
-      tensor(Int32Array.from(labels)),
+    const { loss, factors } = await loaded(
+      await this.#pass(this.model.params, this.model.rows([tokens]), tensor(Int32Array.from(labels))),
     )
     return { loss: loss.item(), factors: factors.map((pair, i) => ({ ...this.#places[i]!, ...pair })) }
   }
@@ -133,7 +132,7 @@ export class BackwardLens {
       if (matrix === 'up' && factors.some((one) => one.layer === layer && one.matrix === 'gate')) continue
       const side = matrix === 'down' ? 'shift' : 'imprint'
       const x = side === 'shift' ? negative(deltas) : inputs
-      const read = await this.#readers.get(count)!(model.params, x, tensor([target], [], 'i32'))
+      const read = await loaded(await this.#readers.get(count)!(model.params, x, tensor([target], [], 'i32')))
       for (let position = 0; position < x.sizes[0]!; position++)
         found.push({
           ...{ layer, side, position, norm: Number(read.norms.data[position]) },

@@ -14,9 +14,10 @@
  * norm has centred are dependent. The final norm's weights, which the paper leaves on the last layer, change no residual.
  */
 import { concat, type Tensor, tensor } from '../array/index.ts'
-import { type DecoderParams, forward, type Model, rotaryTables, Taps } from '../model/index.ts'
+import type { DecoderSpec, Model, Pass } from '../model/index.ts'
 import { norm } from '../model/parts/linear.ts'
-import { cholesky, solveCholesky } from './linearAlgebra.ts'
+import { solveNormal } from './leastSquares.ts'
+import { streamSites } from './streams.ts'
 
 /** Sums over observations of z zᵀ, z y and y², where z is the features [d] and a 1. For several targets [m] at once. */
 export class Moments {
@@ -89,8 +90,7 @@ export function leastSquares(moments: Moments, { target = 0, ridge = 1e-9 } = {}
   let trace = 0
   for (let i = 0; i < d; i++) trace += covariance[i * d + i]!
   if (!(trace > 0)) return { constant: own, weights: new Float64Array(d) }
-  for (let i = 0; i < d; i++) covariance[i * d + i]! += (ridge * trace) / d
-  const weights = solveCholesky(cholesky(covariance, d), crossed)
+  const weights = solveNormal(covariance, crossed, d, ridge)
   return { weights, constant: own - dot(weights, mean) }
 }
 
@@ -160,7 +160,7 @@ export async function layerMoments(
   rows: Iterable<readonly number[]>,
   { values, batch = 16, signal, onProgress }: LawOptions = {},
 ): Promise<Moments[]> {
-  const { spec, engine } = model
+  const { spec } = model
   const targets = values ?? [Float64Array.from({ length: spec.vocab }, (_, token) => token)]
   for (const one of targets)
     if (one.length !== spec.vocab)
@@ -169,20 +169,19 @@ export async function layerMoments(
   targets.forEach((one, i) => {
     for (let token = 0; token < spec.vocab; token++) table[token * targets.length + i] = Number(one[token])
   })
-  const rotary = rotaryTables(spec, model.positions)
-  using program = engine.jit(
-    (params: DecoderParams, tokens: Tensor, worth: Tensor) => products(model, params, rotary, tokens, worth),
-    { name: 'layerMoments', axes: [undefined, ['batch', 'time'], [null, null]] },
+  using program = model.compile(
+    'layerMoments',
+    [
+      ['batch', 'time'],
+      [null, null],
+    ],
+    (pass, tokens: Tensor, worth: Tensor) => products(spec, pass, tokens, worth),
   )
   const layers = Array.from({ length: spec.layers }, () => new Moments(spec.width, targets.length))
   let read = 0
   const take = async (part: readonly (readonly number[])[]): Promise<void> => {
     signal?.throwIfAborted()
-    const sums = await program(
-      model.adaptedParams,
-      model.rows(part),
-      tensor(table, [spec.vocab, targets.length]),
-    )
+    const sums = await program(model.rows(part), tensor(table, [spec.vocab, targets.length]))
     const squares = await sums.squares.load()
     for (const [layer, moments] of layers.entries())
       moments.add(
@@ -207,16 +206,13 @@ export async function layerMoments(
 }
 
 function products(
-  { spec }: Model,
-  params: DecoderParams,
-  rotary: ReturnType<typeof rotaryTables>,
+  spec: DecoderSpec,
+  { forward }: Pass,
   tokens: Tensor,
   worth: Tensor,
 ): { squares: Tensor; layers: { products: Tensor; crossed: Tensor }[] } {
-  const sites = params.blocks.map((_, layer) => `blocks.${layer}.hook_resid_post`)
-  const taps = new Taps(spec, { read: sites })
-  forward(spec, params, { tokens: tokens.slice(1, 0, -1) }, rotary, taps)
-  const reads = taps.finish()
+  const sites = streamSites(spec).slice(1)
+  const { reads } = forward({ tokens: tokens.slice(1, 0, -1) }, { read: sites })
   const y = worth.gather(tokens.slice(1, 1)).reshape([-1, worth.shape[1]!])
   const layers = sites.map((site) => {
     const x = norm(reads[site]!, {}, spec.norm).reshape([-1, spec.width]).cast('f64')

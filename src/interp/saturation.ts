@@ -10,7 +10,7 @@
  * vector are clustered, since coefficients can be negative.
  */
 import { random } from '../array/index.ts'
-import { cholesky } from './linearAlgebra.ts'
+import { factorize } from './leastSquares.ts'
 
 /** The layer at which each position saturates. predictions [layers, positions]: the leading token after each layer. */
 export function saturationLayers(predictions: ArrayLike<number>, layers: number): Int32Array {
@@ -75,7 +75,7 @@ function whitened(
   // A layer norm centres what it reads: one direction is not seen at all.
   const small = (1e-9 * gram.reduce((sum, x, i) => (i % (width + 1) === 0 ? sum + x : sum), 0)) / width
   for (let i = 0; i < width; i++) gram[i * width + i]! += small
-  const l = cholesky(gram, width)
+  factorize(gram, width)
   const own = vectors.map((layer) => layer.length / width)
   const points = new Float64Array(own.reduce((a, b) => a + b, 0) * width)
   let row = 0
@@ -84,7 +84,7 @@ function whitened(
       let squares = 0
       for (let k = 0; k < width; k++) {
         let sum = 0
-        for (let i = k; i < width; i++) sum += l[i * width + k]! * layer[from + i]!
+        for (let i = k; i < width; i++) sum += gram[i * width + k]! * layer[from + i]!
         points[row * width + k] = sum
         squares += sum * sum
       }

@@ -15,20 +15,20 @@
 import * as z from 'zod'
 import { type Jitted, type Tensor, tensor } from '../array/index.ts'
 import { method } from '../method/index.ts'
-import {
-  type DecoderParams,
-  type DecoderSpec,
-  type EditWithArguments,
-  forward,
-  type Model,
-  rotaryTables,
-  type TapOptions,
-  Taps,
+import type {
+  DecoderParams,
+  DecoderSpec,
+  EditWithArguments,
+  Model,
+  OwnProgram,
+  Pass,
+  TapOptions,
 } from '../model/index.ts'
 import { plain } from '../model/parts/linear.ts'
 import { partOf } from '../model/spec.ts'
 import type { Tokenizer } from '../text/index.ts'
-import { readDirection, readState } from './vocabulary.ts'
+import { loaded, readOut } from './streams.ts'
+import { readDirection } from './vocabulary.ts'
 
 /** One end of a value vector. */
 export interface ValueVector {
@@ -52,30 +52,29 @@ export interface FeedForwardReading {
 export class ValueVectors {
   readonly model: Model
   readonly #spec: DecoderSpec
-  readonly #read: Jitted<[DecoderParams, Tensor], FeedForwardReading>
+  readonly #read: OwnProgram<[Tensor], FeedForwardReading>
   readonly #promoted = new Map<number, Jitted<[DecoderParams, Tensor], { values: Tensor; indices: Tensor }>>()
 
   /** `count`: how many dominant sub-updates `read` gives; the paper's 10 by default. */
   constructor(model: Model, count = 10) {
     this.model = model
-    const { spec, params, engine } = model
+    const { spec, params } = model
     this.#spec = spec
+    if (model.adapters.length > 0) throw new Error('value vectors: merge the adapters first')
     check(spec, params)
-    const rotary = rotaryTables(spec, model.positions)
-    this.#read = engine.jit(
-      (weights: DecoderParams, tokens: Tensor) => readLayers(spec, weights, rotary, tokens, count),
-      { name: 'subUpdates', axes: [undefined, ['batch', 'time']] },
+    this.#read = model.compile('subUpdates', [['batch', 'time']], (pass, tokens: Tensor) =>
+      readLayers(spec, pass, tokens, count),
     )
   }
 
   /** What the feed-forward layers do at every position of rows of tokens. */
   async read(rows: readonly (readonly number[])[]): Promise<FeedForwardReading> {
-    return this.#read(this.model.adaptedParams, this.model.rows(rows))
+    return loaded(await this.#read(this.model.rows(rows)))
   }
 
   /** All value vectors of a layer, [hidden, width]. */
   async vectors(layer: number): Promise<Tensor> {
-    return this.model.engine.compute(valuesOf(this.#spec, this.model.params, layer).identity())
+    return loaded(await this.model.engine.compute(valuesOf(this.#spec, this.model.params, layer).identity()))
   }
 
   /** The linear reading of the residual stream: what a unit of each of its numbers adds to each token, [width, vocab]. */
@@ -83,9 +82,8 @@ export class ValueVectors {
     const { width } = this.#spec
     const unit = new Float32Array(width * width)
     for (let i = 0; i < width; i++) unit[i * width + i] = 1
-    return this.model.engine.compute(
-      readDirection(this.#spec, this.model.params, tensor(unit, [width, width])),
-    )
+    const unitVectors = tensor(unit, [width, width])
+    return loaded(await this.model.engine.compute(readDirection(this.#spec, this.model.params, unitVectors)))
   }
 
   /** The tokens that a value vector promotes most, with their scores at coefficient 1. */
@@ -105,7 +103,9 @@ export class ValueVectors {
           { name: 'promoted' },
         ),
       )
-    const { values, indices } = await this.#promoted.get(count)!(this.model.params, tensor(row, [1, width]))
+    const { values, indices } = await loaded(
+      await this.#promoted.get(count)!(this.model.params, tensor(row, [1, width])),
+    )
     return Array.from({ length: count }, (_, i) => ({
       token: Number(indices.data[i]),
       score: Number(values.data[i]),
@@ -179,17 +179,13 @@ function valuesOf({ layout }: DecoderSpec, { blocks }: DecoderParams, layer: num
 
 function readLayers(
   spec: DecoderSpec,
-  params: DecoderParams,
-  rotary: ReturnType<typeof rotaryTables>,
+  { params, forward }: Pass,
   tokens: Tensor,
   count: number,
 ): FeedForwardReading {
   const sites = ['mlp.hook_post', 'hook_mlp_out', 'hook_resid_post']
-  const taps = new Taps(spec, {
-    read: params.blocks.flatMap((_, layer) => sites.map((site) => `blocks.${layer}.${site}`)),
-  })
-  forward(spec, params, { tokens }, rotary, taps)
-  const reads = taps.finish()
+  const read = params.blocks.flatMap((_, layer) => sites.map((site) => `blocks.${layer}.${site}`))
+  const { reads } = forward({ tokens }, { read })
   const layers = params.blocks.map((_, layer) => {
     const [post, update, after] = sites.map((site) => reads[`blocks.${layer}.${site}`]!) as [
       Tensor,
@@ -199,8 +195,8 @@ function readLayers(
     const values = valuesOf(spec, params, layer)
     const lengths = values.mul(values).sum(-1).sqrt()
     const { indices } = post.abs().mul(lengths).topK(count)
-    const leading = readState(spec, params, after.sub(update)).argMax(-1).cast('i32')
-    const scores = readState(spec, params, after)
+    const leading = readOut(spec, params, after.sub(update)).argMax(-1).cast('i32')
+    const scores = readOut(spec, params, after)
     const held = scores.gatherElements(leading.expandDims(-1), -1)
     return {
       predictions: scores.argMax(-1).cast('i32'),

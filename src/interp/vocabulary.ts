@@ -1,14 +1,7 @@
 /** Vectors of the residual stream as scores of tokens. */
 import type { Tensor } from '../array/index.ts'
 import { type DecoderParams, type DecoderSpec, unembed } from '../model/index.ts'
-import { norm, softcap } from '../model/parts/linear.ts'
 import type { Linear } from '../model/spec.ts'
-
-/** A state [..., width] as the model would read it at its end: the last norm and the head give logits [..., vocab]. */
-export function readState(spec: DecoderSpec, params: DecoderParams, x: Tensor): Tensor {
-  const normal = params.lnFinal ? norm(x, params.lnFinal, spec.norm) : x
-  return softcap(unembed(params, normal), spec.logitSoftcap)
-}
 
 /**
  * A direction [..., width] as what it adds to the logits, [..., vocab], up to the scale that the last norm has at the
