@@ -16,6 +16,7 @@ import methods from './methods.ts'
 import patch from './patch.ts'
 import pull from './pull.ts'
 import reproduce from './reproduce.ts'
+import sae from './sae.ts'
 import score from './score.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
 import tokenizer from './tokenizer.ts'
@@ -35,6 +36,7 @@ const verbs: readonly Verb[] = [
   train,
   adapt,
   tokenizer,
+  sae,
   methods,
   reproduce,
   doctor,

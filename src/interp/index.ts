@@ -1,3 +1,8 @@
+<<<<<<< HEAD
+/** Looking inside: activations of a model, and sparse autoencoders on them. */
+export * from './activations/index.ts'
+export * from './sae/index.ts'
+=======
 /** Looking inside: lenses, patching, attribution, attention patterns. */
 export {
   attentionPatterns,
@@ -54,3 +59,4 @@ export {
 } from './patch.ts'
 export { readOut, streamSites } from './streams.ts'
 export { type TunedLensOptions, type TunedStep, trainTunedLens, tunedLensObjective } from './tunedLens.ts'
+>>>>>>> lens
