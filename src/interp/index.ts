@@ -1,9 +1,5 @@
-<<<<<<< HEAD
-/** Looking inside: activations of a model, and sparse autoencoders on them. */
+/** Looking inside: lenses, patching, attribution, attention patterns; activations, and sparse autoencoders on them. */
 export * from './activations/index.ts'
-export * from './sae/index.ts'
-=======
-/** Looking inside: lenses, patching, attribution, attention patterns. */
 export {
   attentionPatterns,
   type HeadPattern,
@@ -57,6 +53,6 @@ export {
   type PatchPrompts,
   patchGrid,
 } from './patch.ts'
+export * from './sae/index.ts'
 export { readOut, streamSites } from './streams.ts'
 export { type TunedLensOptions, type TunedStep, trainTunedLens, tunedLensObjective } from './tunedLens.ts'
->>>>>>> lens
