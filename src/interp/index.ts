@@ -11,6 +11,17 @@ export {
 } from './attention.ts'
 export { type AttributeOptions, type Attribution, attribute, type Contribution } from './attribute.ts'
 export {
+  BackwardLens,
+  type BackwardPass,
+  type Factors,
+  forwardShift,
+  gradientNorm,
+  gradientOf,
+  gradientStep,
+  type Projection,
+  type ShiftOptions,
+} from './backwardLens.ts'
+export {
   type Agreement,
   agreement,
   blocksAt,
@@ -43,6 +54,15 @@ export {
   toLast,
 } from './linearShortcut.ts'
 export {
+  type Law,
+  type LawOptions,
+  lawOf,
+  lawOfMoments,
+  layerMoments,
+  type NextTokenLaw,
+  nextTokenLaw,
+} from './nextTokenLaw.ts'
+export {
   type Direction,
   type PatchBy,
   type PatchCell,
@@ -54,5 +74,13 @@ export {
   patchGrid,
 } from './patch.ts'
 export * from './sae/index.ts'
+export { clusterValues, type Known, SaturationRule, saturationLayers } from './saturation.ts'
 export { readOut, streamSites } from './streams.ts'
 export { type TunedLensOptions, type TunedStep, trainTunedLens, tunedLensObjective } from './tunedLens.ts'
+export {
+  conceptTokens,
+  type FeedForwardReading,
+  turnOn,
+  type ValueVector,
+  ValueVectors,
+} from './valueVectors.ts'

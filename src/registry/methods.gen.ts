@@ -3,6 +3,7 @@ import type { Method } from '../method/index.ts'
 
 /** Every method, opened when it is asked for. */
 export const methodFiles: Readonly<Record<string, () => Promise<Method>>> = {
+  'backward-lens': async () => (await import('../interp/backwardLens.ts')).default as Method,
   classification: async () => (await import('../train/objectives/classification.ts')).default as Method,
   'kneser-ney': async () => (await import('../ngram/kneserNey.ts')).default as Method,
   'linear-shortcut': async () => (await import('../interp/linearShortcut.ts')).default as Method,
@@ -12,5 +13,6 @@ export const methodFiles: Readonly<Record<string, () => Promise<Method>>> = {
   'patch-level': async () => (await import('../train/objectives/patchLevel.ts')).default as Method,
   snm: async () => (await import('../ngram/snm.ts')).default as Method,
   'tuned-lens': async () => (await import('../interp/tunedLens.ts')).default as Method,
+  'value-vectors': async () => (await import('../interp/valueVectors.ts')).default as Method,
   'wavelet-gpt': async () => (await import('../model/architectures/waveletGpt.ts')).default as Method,
 }
