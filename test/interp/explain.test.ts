@@ -261,7 +261,7 @@ describe('in a model', () => {
     const intervention = await Intervention.open(model, last, prompts)
     const still = await intervention.at(new Float32Array(16).fill(1), 0)
     expect(still.kl).toBeCloseTo(0, 5)
-    const embedding = model.params.embed.data as Float32Array
+    const embedding = (model.params.embed as unknown as { data: Float32Array }).data
     const towards = [5, 21].map((token) => embedding.slice(token * 16, (token + 1) * 16))
     const steered = [await intervention.reach(towards[0]!, 0.2), await intervention.reach(towards[1]!, 0.2)]
     for (const { kl } of steered) expect(Math.abs(kl - 0.2)).toBeLessThanOrEqual(0.01)

@@ -16,6 +16,13 @@ export {
   type SaeMetrics,
 } from './evaluate.ts'
 export { type NamedSae, SaeGroup, type SaeGroupOptions, type SaeMember } from './group.ts'
+export {
+  amad,
+  angularDistances,
+  type Distances,
+  type Groups,
+  layerGroups,
+} from './layerGroups.ts'
 export { type SaeMemory, type SaeObjectiveOptions, type SaeRows, saeObjective } from './objective.ts'
 export {
   decode,
@@ -27,5 +34,6 @@ export {
   type SaeParams,
   saeEdits,
 } from './sae.ts'
+export { matchRows, matchSaes, type Matching, type Stability, sharedThreshold, shareOf } from './stability.ts'
 export { geometricMedian, type SaeSizes, startParams } from './start.ts'
 export { unitNormDecoder } from './unitNorm.ts'

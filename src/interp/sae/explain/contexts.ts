@@ -33,7 +33,7 @@ export interface CollectOptions {
   readonly progress?: (done: number, of: number) => void
 }
 
-export interface Context {
+export interface ActiveContext {
   /** Its place in the corpus, in contexts. */
   readonly index: number
   readonly tokens: Int32Array | Uint16Array
@@ -42,16 +42,16 @@ export interface Context {
 }
 
 /** What is known of one feature. */
-export interface FeatureContexts {
+export interface FeatureActivity {
   /** Share of the tokens on which it is active. */
   readonly density: number
   /** Contexts in which it is active, of all. */
   readonly contexts: number
   readonly largest: number
   /** Largest activation first. */
-  readonly top: readonly Context[]
+  readonly top: readonly ActiveContext[]
   /** Largest activation first: quantile q of Q is the q-th part of the list. */
-  readonly sample: readonly Context[]
+  readonly sample: readonly ActiveContext[]
 }
 
 /** Best-of and reservoir of each feature, in flat arrays. */
@@ -91,7 +91,7 @@ class Store {
     this.filled[feature] = Math.max(this.filled[feature]!, slot + 1)
   }
 
-  of(feature: number, tokensOf: (index: number) => Context['tokens']): Context[] {
+  of(feature: number, tokensOf: (index: number) => ActiveContext['tokens']): ActiveContext[] {
     const from = feature * this.capacity
     return Array.from({ length: this.filled[feature]! }, (_, i) => from + i)
       .sort((a, b) => this.#largest[b]! - this.#largest[a]! || this.#indices[a]! - this.#indices[b]!)
@@ -124,10 +124,10 @@ export class Contexts {
     this.tokenCounts = parts.tokenCounts
   }
 
-  #tokensOf = (index: number): Context['tokens'] =>
+  #tokensOf = (index: number): ActiveContext['tokens'] =>
     this.#parts.tokens.subarray(index * this.length, (index + 1) * this.length)
 
-  of(feature: number): FeatureContexts {
+  of(feature: number): FeatureActivity {
     const { top, sample, active, contexts, largest, rows } = this.#parts
     if (!(feature >= 0 && feature < this.features)) throw new RangeError(`feature ${feature} of ${this.features}`)
     return {
@@ -140,7 +140,7 @@ export class Contexts {
   }
 
   /** Random contexts of the corpus, and of each whether the feature is active in it. */
-  background(feature: number): { readonly tokens: Context['tokens']; readonly active: boolean }[] {
+  background(feature: number): { readonly tokens: ActiveContext['tokens']; readonly active: boolean }[] {
     const { background, flags } = this.#parts
     return Array.from(background, (index, i) => ({
       tokens: this.#tokensOf(index),

@@ -2,10 +2,10 @@
 export { auroc, balancedAccuracy, bestThreshold, correlation } from './auroc.ts'
 export {
   type CollectOptions,
-  type Context,
+  type ActiveContext,
   Contexts,
   collectContexts,
-  type FeatureContexts,
+  type FeatureActivity,
   type FeatureReader,
 } from './contexts.ts'
 export { Intervention, interventionScores, namedTokens, type Steered } from './intervene.ts'

@@ -8,7 +8,7 @@
  * const text = await explainBy(ask, contexts.of(17).sample, decode)
  * const scores = await score(textRater(ask, text, decode), examplesOf(heldOut, 17)!)
  */
-import type { Context } from './contexts.ts'
+import type { ActiveContext } from './contexts.ts'
 import type { Marked, Rater } from './scores.ts'
 
 export type TextModel = (prompt: string) => Promise<string>
@@ -30,7 +30,7 @@ export function markedText(tokens: ArrayLike<number>, isMarked: (at: number) => 
 }
 
 /** The prompt that asks for an explanation. Activations are given as whole numbers up to 10, as in the paper. */
-export function explainerPrompt(contexts: readonly Context[], decode: Decode): string {
+export function explainerPrompt(contexts: readonly ActiveContext[], decode: Decode): string {
   if (contexts.length === 0) throw new Error('explainerPrompt: there are no contexts')
   const largest = Math.max(...contexts.map(({ activations }) => Math.max(...activations)))
   const examples = contexts.map(({ tokens, activations }, i) => {
@@ -51,7 +51,7 @@ Phrase:`
 
 export const explainBy = async (
   ask: TextModel,
-  contexts: readonly Context[],
+  contexts: readonly ActiveContext[],
   decode: Decode,
 ): Promise<string> => (await ask(explainerPrompt(contexts, decode))).trim()
 

@@ -12,7 +12,7 @@
  */
 import { random } from '../../../array/index.ts'
 import { auroc, bestThreshold } from './auroc.ts'
-import type { Context, Contexts } from './contexts.ts'
+import type { ActiveContext, Contexts } from './contexts.ts'
 
 export const slots = ['token', 'previous', 'next', 'earlier'] as const
 export type Slot = (typeof slots)[number]
@@ -137,7 +137,7 @@ interface Place {
   readonly at: number
 }
 
-const activePlaces = (contexts: readonly Context[]): Place[] =>
+const activePlaces = (contexts: readonly ActiveContext[]): Place[] =>
   contexts.flatMap(({ tokens, activations }) =>
     Array.from(activations).flatMap((value, at) => (value > 0 ? [{ tokens, at }] : [])),
   )
@@ -158,7 +158,7 @@ function clauseOf(slot: Slot, places: readonly Place[], base: Base, most: number
 
 /** Contexts to fit and judge rules of one feature on. */
 interface Evidence {
-  readonly active: readonly Context[]
+  readonly active: readonly ActiveContext[]
   readonly inactive: readonly Tokens[]
 }
 
@@ -226,9 +226,9 @@ export class RuleExplainer {
 }
 
 /** Two halves with every quantile in both. */
-function split(sample: readonly Context[], seed: number): [Context[], Context[]] {
+function split(sample: readonly ActiveContext[], seed: number): [ActiveContext[], ActiveContext[]] {
   const uniform = random.generator(seed)
-  const halves: [Context[], Context[]] = [[], []]
+  const halves: [ActiveContext[], ActiveContext[]] = [[], []]
   for (let i = 0; i < sample.length; i += 2) {
     const [first, second] = uniform() < 0.5 ? [0, 1] : [1, 0]
     halves[first as 0 | 1].push(sample[i]!)

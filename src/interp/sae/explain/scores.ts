@@ -11,7 +11,7 @@
  */
 import { random } from '../../../array/index.ts'
 import { auroc, balancedAccuracy, correlation } from './auroc.ts'
-import type { Context, Contexts } from './contexts.ts'
+import type { ActiveContext, Contexts } from './contexts.ts'
 import { type Rule, scoreContext, scoreToken } from './rule.ts'
 
 type Tokens = ArrayLike<number>
@@ -41,7 +41,7 @@ export const ruleRater = (rule: Rule): Rater => ({
 
 /** Examples of one feature to score explanations on. */
 export interface Examples {
-  readonly active: readonly Context[]
+  readonly active: readonly ActiveContext[]
   readonly inactive: readonly Tokens[]
   readonly marked: { readonly right: readonly Marked[]; readonly wrong: readonly Marked[] }
 }
