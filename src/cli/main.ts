@@ -14,6 +14,7 @@ import inspect from './inspect.ts'
 import methods from './methods.ts'
 import pull from './pull.ts'
 import reproduce from './reproduce.ts'
+import sae from './sae.ts'
 import score from './score.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
 import tokenizer from './tokenizer.ts'
@@ -31,6 +32,7 @@ const verbs: readonly Verb[] = [
   train,
   adapt,
   tokenizer,
+  sae,
   methods,
   reproduce,
   doctor,

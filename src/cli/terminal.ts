@@ -10,6 +10,10 @@ const styled = (stream: Out): boolean =>
 export const dim = (text: string, stream: Out = process.stdout): string =>
   styled(stream) && text ? `\x1b[2m${text}\x1b[22m` : text
 
+/** Text that stands out: bold and reversed on a terminal, in guillemets elsewhere. */
+export const strong = (text: string, stream: Out = process.stdout): string =>
+  styled(stream) ? `\x1b[1;7m${text}\x1b[27;22m` : `«${text}»`
+
 /** Whether the reader of stdout has gone: `glossa generate ... | head -1`. */
 let readerGone = false
 /** Whether a line that will go away again is shown. */
