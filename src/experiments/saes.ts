@@ -14,6 +14,7 @@ import {
 } from '../interp/activations/index.ts'
 import {
   evaluateSae,
+  foldScale,
   makeArchitecture,
   type Sae,
   SaeGroup,
@@ -103,9 +104,7 @@ export async function learnSaes(
   const steps = Math.floor(tokens / batch)
   const sites = [...new Set(plans.flatMap((plan) => plan.sites))]
   const sample = sampleOfCache(cache, sites)
-  const scale = Object.fromEntries(
-    sites.map((site) => [site, normScale(sample.rows[site]!, sample.count)]),
-  )
+  const scale = Object.fromEntries(sites.map((site) => [site, normScale(sample.rows[site]!, sample.count)]))
   const warmup = Math.ceil(steps / 20)
   const factor = makeSchedule({ kind: 'wsd', warmup, decay: Math.ceil(steps / 3), steps, shape: 'linear' })
   const members = plans.map(
@@ -151,6 +150,20 @@ export async function learnSaes(
       .toSorted((a, b) => own.indexOf(a.config.site!) - own.indexOf(b.config.site!)),
     dead: report.metrics[plans.length === 1 ? 'dead' : `${name}/dead`]!,
   }))
+}
+
+/** An SAE as its training would begin: random directions, the bias in the middle of the data. */
+export function untrainedSae(cache: ActivationCache, { architecture, sites, features, seed }: Plan): Sae {
+  const site = sites[0]!
+  const width = cache.widthOf(site)
+  const chosen = makeArchitecture(architecture)
+  const sample = sampleOfCache(cache, [site])
+  const scale = normScale(sample.rows[site]!, sample.count)
+  const sizes = { dIn: width, dOut: width, dSae: features, transcoder: false }
+  const y = sample.rows[site]!.map((value) => value * scale)
+  const params = chosen.architecture.init(sizes, chosen.options, { count: sample.count, y }, seed)
+  const sae = foldScale(chosen.architecture.finish(params, {}, sizes, chosen.options), scale)
+  return { ...sae, config: { ...sae.config, site } }
 }
 
 function rowsAt(cache: ActivationCache, site: string, rows: ArrayLike<number>, factor: number): Tensor {

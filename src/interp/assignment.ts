@@ -17,8 +17,10 @@ export function assignment(costs: ArrayLike<number>, rows: number, columns: numb
     let [cheapest, at] = [Number.POSITIVE_INFINITY, -1]
     for (let j = 0; j < columns; j++) {
       const cost = costs[i * columns + j]!
-      if (!Number.isFinite(cost)) throw new RangeError(`assignment: the cost of row ${i}, column ${j} is ${cost}`)
-      if (cost < cheapest || (cost === cheapest && rowOf[at]! >= 0 && rowOf[j]! < 0)) [cheapest, at] = [cost, j]
+      if (!Number.isFinite(cost))
+        throw new RangeError(`assignment: the cost of row ${i}, column ${j} is ${cost}`)
+      if (cost < cheapest || (cost === cheapest && rowOf[at]! >= 0 && rowOf[j]! < 0))
+        [cheapest, at] = [cost, j]
     }
     u[i] = cheapest
     if (rowOf[at]! < 0) [rowOf[at], columnOf[i]] = [i, at]
@@ -45,7 +47,8 @@ export function assignment(costs: ArrayLike<number>, rows: number, columns: numb
           distance[j] = reached
           from[j] = row
         }
-        if (distance[j]! < nearest || (distance[j] === nearest && rowOf[j]! < 0)) [nearest, at] = [distance[j]!, k]
+        if (distance[j]! < nearest || (distance[j] === nearest && rowOf[j]! < 0))
+          [nearest, at] = [distance[j]!, k]
       }
       const column = open[at]!
       open[at] = open[--left]!

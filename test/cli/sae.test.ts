@@ -15,7 +15,8 @@ beforeAll(() => {
   const names = ['Lily', 'Tom', 'Anna', 'Ben']
   const stories = Array.from(
     { length: 160 },
-    (_, i) => `${names[i % 4]} saw ${names[(i * 3 + 1) % 4]} in the park. "Hello!" said ${names[i % 4]}. They ran home.`,
+    (_, i) =>
+      `${names[i % 4]} saw ${names[(i * 3 + 1) % 4]} in the park. "Hello!" said ${names[i % 4]}. They ran home.`,
   )
   writeFileSync(text, stories.join('\n<|endoftext|>\n'))
 })
@@ -31,7 +32,20 @@ describe('glossa sae', { timeout: 240_000 }, () => {
   it('trains by flags', async () => {
     const result = await json<Trained>(
       ...['sae', 'train', '-m', starter, '--site', 'blocks.2.hook_resid_post', '--file', text, '-o', out],
-      ...['--k', '8', '--expansion', '2', '--batch', '256', '--tokens', '2560', '--length', '32', '--held-out', '0.1'],
+      ...[
+        '--k',
+        '8',
+        '--expansion',
+        '2',
+        '--batch',
+        '256',
+        '--tokens',
+        '2560',
+        '--length',
+        '32',
+        '--held-out',
+        '0.1',
+      ],
     )
     expect(result).toMatchObject({ end: 'done', step: 10 })
     const [one] = result.saes
@@ -45,7 +59,18 @@ describe('glossa sae', { timeout: 240_000 }, () => {
       k: 8,
       metadata: { hook_name: 'blocks.2.hook_resid_post' },
     })
-    const again = await glossa('sae', 'train', '-m', starter, '--site', 'blocks.2.hook_resid_post', '--file', text, '-o', out)
+    const again = await glossa(
+      'sae',
+      'train',
+      '-m',
+      starter,
+      '--site',
+      'blocks.2.hook_resid_post',
+      '--file',
+      text,
+      '-o',
+      out,
+    )
     expect(again.code).toBe(1)
     expect(again.stderr).toMatch(/there is a run already; resume it/)
   })
@@ -67,7 +92,10 @@ describe('glossa sae', { timeout: 240_000 }, () => {
 
   it('shows features', async () => {
     const { features } = await json<{
-      features: { feature: number; contexts: { activation: number; text: string[]; activations: number[] }[] }[]
+      features: {
+        feature: number
+        contexts: { activation: number; text: string[]; activations: number[] }[]
+      }[]
     }>('sae', 'show', '-m', starter, '--sae', sae, '--file', text, '--feature', '3,200', '--top', '2')
     expect(features.map(({ feature }) => feature)).toEqual([3, 200])
     for (const { contexts } of features) {
@@ -89,7 +117,10 @@ describe('glossa sae', { timeout: 240_000 }, () => {
     [['sae', 'eval', '-m', starter, '--file', 'x'], /--sae is missing/],
     [['sae', 'show', '--k', '3', '-m', starter], /--k is not for sae show/],
     [['sae', 'train', '--recipe', 'r.json', '--k', '4'], /--k is a matter of the recipe/],
-    [['sae', 'train', '-m', starter, '--site', 'a', '--file', 'x', '--kind', 'gated', '--k', '4'], /--k is of topk/],
+    [
+      ['sae', 'train', '-m', starter, '--site', 'a', '--file', 'x', '--kind', 'gated', '--k', '4'],
+      /--k is of topk/,
+    ],
     [['sae', 'explain'], /train, eval or show/],
   ]
   it('refuses what it cannot mean', async () => {

@@ -56,7 +56,10 @@ function rowsOf(all: Uint16Array): PlacedRows {
   return {
     chunks: Math.ceil(all.length / chunk),
     at: async (index) => {
-      const places = Int32Array.from({ length: Math.min(chunk, all.length - index * chunk) }, (_, i) => index * chunk + i)
+      const places = Int32Array.from(
+        { length: Math.min(chunk, all.length - index * chunk) },
+        (_, i) => index * chunk + i,
+      )
       const rows = Float32Array.from(places).length * planted.length
       const data = new Float32Array(rows)
       places.forEach((place, i) => {
@@ -118,7 +121,9 @@ describe('contexts', () => {
   test('rows out of order are refused', async () => {
     const { at } = rowsOf(parts[0])
     const rows: PlacedRows = { chunks: 2, at: (i) => at(1 - i) }
-    await expect(collectContexts({ rows, reader: identity, tokens: parts[0], length })).rejects.toThrow('order')
+    await expect(collectContexts({ rows, reader: identity, tokens: parts[0], length })).rejects.toThrow(
+      'order',
+    )
   })
 })
 
@@ -156,8 +161,16 @@ describe('rules', () => {
   })
 
   test('a feature with too few contexts is not explained, and not scored', async () => {
-    const never = { count: 1, read: async (rows: Float32Array) => new Float32Array(rows.length / planted.length) }
-    const contexts = await collectContexts({ rows: rowsOf(parts[0]), reader: never, tokens: parts[0], length })
+    const never = {
+      count: 1,
+      read: async (rows: Float32Array) => new Float32Array(rows.length / planted.length),
+    }
+    const contexts = await collectContexts({
+      rows: rowsOf(parts[0]),
+      reader: never,
+      tokens: parts[0],
+      length,
+    })
     expect(new RuleExplainer(contexts).explain(0)).toBeUndefined()
     expect(examplesOf(contexts, 0)).toBeUndefined()
   })
@@ -176,10 +189,9 @@ describe('statistics', () => {
   test('the best threshold is as good as any', () => {
     const uniform = random.generator(4)
     for (let trial = 0; trial < 50; trial++) {
-      const [yes, no] = [0.3, 0].map((shift) => Array.from({ length: 9 }, () => Math.round(10 * (uniform() + shift)))) as [
-        number[],
-        number[],
-      ]
+      const [yes, no] = [0.3, 0].map((shift) =>
+        Array.from({ length: 9 }, () => Math.round(10 * (uniform() + shift))),
+      ) as [number[], number[]]
       const found = balancedAccuracy(yes, no, bestThreshold(yes, no))
       const best = Math.max(...[-1, ...yes, ...no].map((at) => balancedAccuracy(yes, no, at)))
       expect(found).toBeCloseTo(best, 12)
@@ -225,25 +237,52 @@ describe('in a model', () => {
     const draw = random.gaussian(2)
     const matrix = (rows: number, columns: number) =>
       tensor(Float32Array.from({ length: rows * columns }, draw), [rows, columns])
-    const params = { W_enc: matrix(16, 24), W_dec: matrix(24, 16), b_dec: matrix(1, 16).reshape([16]), b_enc: matrix(1, 24).reshape([24]) }
-    const config = { architecture: 'standard', dIn: 16, dOut: 16, dSae: 24, transcoder: false, subtractBias: true, normalize: 'none', site } as const
+    const params = {
+      W_enc: matrix(16, 24),
+      W_dec: matrix(24, 16),
+      b_dec: matrix(1, 16).reshape([16]),
+      b_enc: matrix(1, 24).reshape([24]),
+    }
+    const config = {
+      architecture: 'standard',
+      dIn: 16,
+      dOut: 16,
+      dSae: 24,
+      transcoder: false,
+      subtractBias: true,
+      normalize: 'none',
+      site,
+    } as const
     const flat = (t: { data: unknown }, n: number) => tensor(t.data as Float32Array, [n])
-    const sae: Sae = { config, params: { ...params, b_dec: flat(matrix(1, 16), 16), b_enc: flat(matrix(1, 24), 24) } }
+    const sae: Sae = {
+      config,
+      params: { ...params, b_dec: flat(matrix(1, 16), 16), b_enc: flat(matrix(1, 24), 24) },
+    }
     const rows = matrix(5, 16)
-    const wanted = (await engine.jit((x: typeof rows) => encode(sae, x), { name: 'wanted' })(rows)).data as Float32Array
+    const wanted = (await engine.jit((x: typeof rows) => encode(sae, x), { name: 'wanted' })(rows))
+      .data as Float32Array
     using all = saeReader(engine, sae)
     using some = saeReader(engine, sae, [3, 20])
     expect(await all.read(rows.data as Float32Array, 5)).toEqual(wanted)
     const picked = await some.read(rows.data as Float32Array, 5)
     expect([...picked]).toEqual([0, 1, 2, 3, 4].flatMap((i) => [wanted[i * 24 + 3]!, wanted[i * 24 + 20]!]))
     using sparse = sparsifiedReader(engine, 4, 2)
-    expect([...(await sparse.read(Float32Array.of(1, 3, -1, 2, -1, -2, 4, -3), 2))]).toEqual([0, 3, 0, 2, 0, 0, 4, 0])
+    expect([...(await sparse.read(Float32Array.of(1, 3, -1, 2, -1, -2, 4, -3), 2))]).toEqual([
+      0, 3, 0, 2, 0, 0, 4, 0,
+    ])
     using above = thresholdReader(engine, Float32Array.of(1, 2))
     expect([...(await above.read(Float32Array.of(3, 1, 0, 4), 2))]).toEqual([2, 0, 0, 2])
   })
 
   test('rows of a source stand where their tokens do', async () => {
-    const source = new ActivationSource({ model, tokens: parts[0].subarray(0, 800), sites: [site], length: 16, windows: 3, exclude: [0] })
+    const source = new ActivationSource({
+      model,
+      tokens: parts[0].subarray(0, 800),
+      sites: [site],
+      length: 16,
+      windows: 3,
+      exclude: [0],
+    })
     const rows = rowsOfSource(source, site)
     let seen = 0
     for (let i = 0; i < rows.chunks; i++) {
@@ -265,7 +304,8 @@ describe('in a model', () => {
     const towards = [5, 21].map((token) => embedding.slice(token * 16, (token + 1) * 16))
     const steered = [await intervention.reach(towards[0]!, 0.2), await intervention.reach(towards[1]!, 0.2)]
     for (const { kl } of steered) expect(Math.abs(kl - 0.2)).toBeLessThanOrEqual(0.01)
-    for (const value of interventionScores(intervention, steered, [[5], [21]])) expect(value).toBeGreaterThan(0.3)
+    for (const value of interventionScores(intervention, steered, [[5], [21]]))
+      expect(value).toBeGreaterThan(0.3)
     for (const value of interventionScores(intervention, steered, [[21], [5]])) expect(value).toBeLessThan(0)
     await expect(intervention.reach(new Float32Array(16), 0.2)).rejects.toThrow('zero')
   })
@@ -273,7 +313,14 @@ describe('in a model', () => {
   test('what a rule names: what comes next, or else what is there', () => {
     const value = (token: number) => ({ token, share: 0.5, base: 0.01 })
     const rule = (clauses: Rule['clauses']): Rule => ({ clauses, threshold: 0, density: 0.01 })
-    expect(namedTokens(rule([{ slot: 'token', values: [value(1)] }, { slot: 'next', values: [value(2)] }]))).toEqual([2])
+    expect(
+      namedTokens(
+        rule([
+          { slot: 'token', values: [value(1)] },
+          { slot: 'next', values: [value(2)] },
+        ]),
+      ),
+    ).toEqual([2])
     expect(namedTokens(rule([{ slot: 'token', values: [value(1)] }]))).toEqual([1])
     expect(scoreContext(rule([{ slot: 'token', values: [value(1)] }]), [4, 1])).toBeCloseTo(Math.log(50), 6)
   })

@@ -22,7 +22,7 @@ import {
 import type { Sae } from '../../interp/sae/index.ts'
 import { shuffled } from '../../train/data/random.ts'
 import { type ExperimentContext, experiment, type Metrics, type Rows } from '../experiment.ts'
-import { cached, learnSaes, middle, openStudied, type Studied } from '../saes.ts'
+import { cached, learnSaes, middle, openStudied, type Studied, untrainedSae } from '../saes.ts'
 import { defaultModel, describeModel, once } from '../small.ts'
 
 const k = 32
@@ -147,7 +147,10 @@ async function intervened(
 /** Of each neuron the number that it exceeds on a share of the rows. */
 function thresholdsOf({ explaining: { cache }, neurons }: Setting, share: number): Float32Array {
   const rows = Math.min(8192, cache.rows)
-  const values = cache.read(neurons, Array.from({ length: rows }, (_, i) => i))
+  const values = cache.read(
+    neurons,
+    Array.from({ length: rows }, (_, i) => i),
+  )
   const width = values.length / rows
   return Float32Array.from({ length: width }, (_, neuron) => {
     const own = Float32Array.from({ length: rows }, (_, row) => values[row * width + neuron]!).sort()
@@ -186,25 +189,19 @@ export default experiment({
     const opened = once(() => open(context))
     const { engine } = context
     for (const seed of context.seeds) {
-      const learn = (share: number) =>
-        once(async () => {
-          const { training, out } = await opened()
-          const plan = {
-            name: 'sae',
-            architecture: { kind: 'topk', k },
-            sites: [out],
-            features: expansion * training.widthOf(out),
-            seed: random.fold(seed, 1),
-          }
-          const [learned] = await learnSaes(context, training, [plan], {
-            tokens: share * tokens,
-            order: seed,
-          })
-          return learned!.saes[0]!
-        })
-      const trained = learn(1)
-      // Two steps, under a rate that has hardly begun.
-      const untrained = learn(2048 / tokens)
+      const plan = async () => {
+        const { training, out } = await opened()
+        return {
+          ...{ name: 'sae', architecture: { kind: 'topk', k }, sites: [out] },
+          features: expansion * training.widthOf(out),
+          seed: random.fold(seed, 1),
+        }
+      }
+      const trained = once(async () => {
+        const { training } = await opened()
+        const [learned] = await learnSaes(context, training, [await plan()], { tokens, order: seed })
+        return learned!.saes[0]!
+      })
       const contextsOf = async (sae: Sae) => {
         const setting = await opened()
         using reader = saeReader(engine, sae)
@@ -221,11 +218,10 @@ export default experiment({
         return { ...metrics, intervention: await intervened(setting, setting.out, rules, row) }
       })
       await context.arm(arms.exchanged, seed, async () => (await scored(await own(), seed, true)).metrics)
-      await context.arm(
-        arms.untrained,
-        seed,
-        async () => (await scored(await contextsOf(await untrained()), seed, false)).metrics,
-      )
+      await context.arm(arms.untrained, seed, async () => {
+        const sae = untrainedSae((await opened()).training, await plan())
+        return (await scored(await contextsOf(sae), seed, false)).metrics
+      })
       const ofNeurons = async (make: (setting: Setting, width: number) => OwnedReader): Promise<Metrics> => {
         const setting = await opened()
         const width = setting.explaining.cache.widthOf(setting.neurons)

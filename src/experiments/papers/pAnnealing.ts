@@ -1,7 +1,17 @@
 /** p-annealing (paper 74, its loss alone): is a penalty whose p falls from 1 better than L1, at equal L0? */
 import { random } from '../../array/index.ts'
 import { type ExperimentContext, experiment, type Rows, summary } from '../experiment.ts'
-import { cached, learnSaes, measured, middle, openStudied, penalties, readAt, reported, type Studied } from '../saes.ts'
+import {
+  cached,
+  learnSaes,
+  measured,
+  middle,
+  openStudied,
+  penalties,
+  readAt,
+  reported,
+  type Studied,
+} from '../saes.ts'
 import { defaultModel, describeModel, once } from '../small.ts'
 
 const tokens = 300_000

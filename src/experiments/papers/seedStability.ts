@@ -2,15 +2,23 @@
 import { random, type Tensor, tensor } from '../../array/index.ts'
 import {
   encode,
+  matchSaes,
   type Sae,
   type SaeParams,
-  matchSaes,
-  shareOf,
   sharedThreshold,
+  shareOf,
 } from '../../interp/sae/index.ts'
-import { startParams } from '../../interp/sae/start.ts'
 import { type ExperimentContext, experiment, type Metrics, type Rows } from '../experiment.ts'
-import { cached, learnSaes, measured, middle, openStudied, penalties, type Studied } from '../saes.ts'
+import {
+  cached,
+  learnSaes,
+  measured,
+  middle,
+  openStudied,
+  penalties,
+  type Studied,
+  untrainedSae,
+} from '../saes.ts'
 import { defaultModel, describeModel, once } from '../small.ts'
 
 const k = 32
@@ -31,10 +39,9 @@ async function open(context: ExperimentContext) {
 /** Features that are active somewhere in held-out rows, 1 or 0. */
 async function alive(context: ExperimentContext, sae: Sae, rows: Float32Array): Promise<Uint8Array> {
   const { dIn, dSae } = sae.config
-  const program = context.engine.jit(
-    (params: SaeParams, x: Tensor) => encode({ ...sae, params }, x).max(0),
-    { name: 'alive' },
-  )
+  const program = context.engine.jit((params: SaeParams, x: Tensor) => encode({ ...sae, params }, x).max(0), {
+    name: 'alive',
+  })
   try {
     const most = await program(sae.params, tensor(rows, [rows.length / dIn, dIn]))
     return Uint8Array.from({ length: dSae }, (_, i) => Number((most.data as Float32Array)[i]! > 0))
@@ -96,7 +103,10 @@ export default experiment({
           const saes = await trained()
           const [own, other] = [saes[i]!, saes[(i + 1) % saes.length]!]
           const { l0, explained_variance } = await measured(studied, own, 8192)
-          const rows = cache.read(siteOf(studied), Array.from({ length: 4096 }, (_, at) => at))
+          const rows = cache.read(
+            siteOf(studied),
+            Array.from({ length: 4096 }, (_, at) => at),
+          )
           return {
             ...(await inCommon(context, own, other, await alive(context, own, rows))),
             L0: l0,
@@ -107,9 +117,15 @@ export default experiment({
     for (const seed of seeds)
       await context.arm('untrained', seed, async () => {
         const { studied, cache } = await opened()
-        const width = cache.widthOf(siteOf(studied))
-        const saes = [seed, seed + 1000].map((one) => untrained(width, random.fold(one, 1)))
-        return inCommon(context, saes[0]!, saes[1]!)
+        const site = siteOf(studied)
+        const features = expansion * cache.widthOf(site)
+        const [own, other] = [seed, seed + 1].map((one) =>
+          untrainedSae(cache, {
+            ...{ name: 'sae', architecture: kinds.TopK!, sites: [site], features },
+            seed: random.fold(one, 1),
+          }),
+        )
+        return inCommon(context, own!, other!)
       })
   },
   judge,
@@ -127,14 +143,6 @@ async function inCommon(
     ...(living && { 'of the living': shareOf(shared, living) }),
     'decoder cosine': decoder.cosine.reduce((sum, cosine) => sum + cosine, 0) / decoder.cosine.length,
   }
-}
-
-function untrained(width: number, seed: number): Sae {
-  const [dSae, sample] = [expansion * width, { count: 1, y: new Float32Array(width) }]
-  const sizes = { dIn: width, dOut: width, dSae, transcoder: false }
-  const params = startParams(sizes, { seed, decoderNorm: 1, bias: 'zero' }, sample)
-  const config = { architecture: 'topk', k, ...sizes, subtractBias: true, normalize: 'none' } as const
-  return { config, params }
 }
 
 export function judge(rows: Rows) {

@@ -1,7 +1,17 @@
 /** TopK SAEs (paper 174): better than ReLU with L1 at equal L0? Does AuxK keep features alive, does error follow a power law? */
 import { random } from '../../array/index.ts'
 import { type ExperimentContext, experiment, type Rows, summary } from '../experiment.ts'
-import { cached, learnSaes, measured, middle, openStudied, penalties, readAt, reported, type Studied } from '../saes.ts'
+import {
+  cached,
+  learnSaes,
+  measured,
+  middle,
+  openStudied,
+  penalties,
+  readAt,
+  reported,
+  type Studied,
+} from '../saes.ts'
 import { defaultModel, describeModel, once } from '../small.ts'
 
 const k = 32
@@ -54,7 +64,11 @@ export default experiment({
       tokens,
     })
     const arms = [
-      ...expansions.map((times) => ({ name: wide(times), times, architecture: { kind: 'topk', k } as object })),
+      ...expansions.map((times) => ({
+        name: wide(times),
+        times,
+        architecture: { kind: 'topk', k } as object,
+      })),
       { name: withoutAux, times: expansion, architecture: { kind: 'topk', k, auxiliary: 0 } },
       ...around.map((l0, i) => ({
         name: relu(l0),

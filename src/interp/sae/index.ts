@@ -42,6 +42,6 @@ export {
   type SaeParams,
   saeEdits,
 } from './sae.ts'
-export { matchRows, matchSaes, type Matching, type Stability, sharedThreshold, shareOf } from './stability.ts'
+export { type Matching, matchRows, matchSaes, type Stability, sharedThreshold, shareOf } from './stability.ts'
 export { geometricMedian, type SaeSizes, startParams } from './start.ts'
 export { unitNormDecoder } from './unitNorm.ts'

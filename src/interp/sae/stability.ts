@@ -60,9 +60,13 @@ export async function matchSaes(
   threshold = sharedThreshold,
 ): Promise<Stability> {
   if (a.config.dIn !== b.config.dIn || a.config.dOut !== b.config.dOut)
-    throw new Error(`matchSaes: activations of widths ${a.config.dIn} and ${b.config.dIn} have nothing in common`)
+    throw new Error(
+      `matchSaes: activations of widths ${a.config.dIn} and ${b.config.dIn} have nothing in common`,
+    )
   if (a.config.dSae > b.config.dSae)
-    throw new Error(`matchSaes: give the SAE with fewer features first (${a.config.dSae} and ${b.config.dSae})`)
+    throw new Error(
+      `matchSaes: give the SAE with fewer features first (${a.config.dSae} and ${b.config.dSae})`,
+    )
   const decoder = await matchRows(engine, a.params.W_dec, b.params.W_dec)
   const encoder = await matchRows(engine, transposed(a.params.W_enc), transposed(b.params.W_enc))
   const shared = Uint8Array.from(decoder.counterpart, (j, i) =>

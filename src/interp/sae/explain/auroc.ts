@@ -29,7 +29,10 @@ export function balancedAccuracy(yes: readonly number[], no: readonly number[], 
 
 /** The threshold of the best balanced accuracy: between two scores, the lowest of those that are as good. */
 export function bestThreshold(yes: readonly number[], no: readonly number[]): number {
-  const all = [...yes.map((score) => [score, 1 / yes.length] as const), ...no.map((score) => [score, -1 / no.length] as const)]
+  const all = [
+    ...yes.map((score) => [score, 1 / yes.length] as const),
+    ...no.map((score) => [score, -1 / no.length] as const),
+  ]
   all.sort((a, b) => a[0] - b[0])
   // Above everything below the first score: all are said to be yes.
   let [gain, best, threshold] = [0, 0, (all[0]?.[0] ?? 0) - 1]

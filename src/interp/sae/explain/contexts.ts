@@ -76,7 +76,8 @@ class Store {
   least(feature: number): { readonly slot: number; readonly value: number } {
     const from = feature * this.capacity
     let slot = 0
-    for (let i = 1; i < this.capacity; i++) if (this.#largest[from + i]! < this.#largest[from + slot]!) slot = i
+    for (let i = 1; i < this.capacity; i++)
+      if (this.#largest[from + i]! < this.#largest[from + slot]!) slot = i
     return { slot, value: this.#largest[from + slot]! }
   }
 
@@ -129,7 +130,8 @@ export class Contexts {
 
   of(feature: number): FeatureActivity {
     const { top, sample, active, contexts, largest, rows } = this.#parts
-    if (!(feature >= 0 && feature < this.features)) throw new RangeError(`feature ${feature} of ${this.features}`)
+    if (!(feature >= 0 && feature < this.features))
+      throw new RangeError(`feature ${feature} of ${this.features}`)
     return {
       density: active[feature]! / rows,
       contexts: contexts[feature]!,

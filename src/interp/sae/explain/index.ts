@@ -1,8 +1,8 @@
 /** Automatic interpretation of features (Paulo et al. 2024). */
 export { auroc, balancedAccuracy, bestThreshold, correlation } from './auroc.ts'
 export {
-  type CollectOptions,
   type ActiveContext,
+  type CollectOptions,
   Contexts,
   collectContexts,
   type FeatureActivity,

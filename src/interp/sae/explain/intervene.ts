@@ -37,7 +37,12 @@ export class Intervention {
   readonly #prompts: readonly (readonly number[])[]
   readonly clean: Float32Array
 
-  private constructor(model: Model, site: string, prompts: readonly (readonly number[])[], clean: Float32Array) {
+  private constructor(
+    model: Model,
+    site: string,
+    prompts: readonly (readonly number[])[],
+    clean: Float32Array,
+  ) {
     this.#model = model
     this.#site = site
     this.#prompts = prompts
@@ -80,7 +85,11 @@ export class Intervention {
       // KL grows with the square of a small strength: that is a better next guess than a half.
       const guess = strength * Math.sqrt(kl / Math.max(steered.kl, kl / 64))
       strength =
-        guess > low && guess < high ? guess : Number.isFinite(high) ? (low + high) / 2 : Math.max(low * 2, guess)
+        guess > low && guess < high
+          ? guess
+          : Number.isFinite(high)
+            ? (low + high) / 2
+            : Math.max(low * 2, guess)
     }
     throw new Error(`reach: this direction does not reach a divergence of ${kl} nats`)
   }
@@ -115,8 +124,7 @@ export function interventionScores(
 
 /** Tokens that a rule says will come: those that it is active before, or else those that it is active on. */
 export function namedTokens({ clauses }: Pick<Rule, 'clauses'>): number[] {
-  const clause =
-    clauses.find(({ slot }) => slot === 'next') ?? clauses.find(({ slot }) => slot === 'token')
+  const clause = clauses.find(({ slot }) => slot === 'next') ?? clauses.find(({ slot }) => slot === 'token')
   return clause?.values.map(({ token }) => token) ?? []
 }
 

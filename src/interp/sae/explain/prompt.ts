@@ -16,7 +16,11 @@ export type TextModel = (prompt: string) => Promise<string>
 type Decode = (tokens: readonly number[]) => string
 
 /** A context as text, with stretches of marked tokens between << and >>. */
-export function markedText(tokens: ArrayLike<number>, isMarked: (at: number) => boolean, decode: Decode): string {
+export function markedText(
+  tokens: ArrayLike<number>,
+  isMarked: (at: number) => boolean,
+  decode: Decode,
+): string {
   let text = ''
   for (let from = 0; from < tokens.length; ) {
     const marked = isMarked(from)
@@ -89,6 +93,8 @@ function parsed(answer: string, count: number): number[] {
   const list = /\[([\s\d.,]*)\]/.exec(answer)?.[1]
   const numbers = list?.split(',').map(Number)
   if (numbers?.length !== count || numbers.some((x) => !(x >= 0 && x <= 1)))
-    throw new Error(`a list of ${count} numbers from 0 to 1 was asked for, but the model answered: ${answer.slice(0, 200)}`)
+    throw new Error(
+      `a list of ${count} numbers from 0 to 1 was asked for, but the model answered: ${answer.slice(0, 200)}`,
+    )
   return numbers
 }

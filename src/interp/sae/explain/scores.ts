@@ -92,10 +92,7 @@ export interface Scores {
 
 /** AUROC and balanced accuracy of detection and fuzzing. */
 export async function score(rater: Rater, { active, inactive, marked }: Examples): Promise<Scores> {
-  const [yes, no] = [
-    await rater.contexts(active.map(({ tokens }) => tokens)),
-    await rater.contexts(inactive),
-  ]
+  const [yes, no] = [await rater.contexts(active.map(({ tokens }) => tokens)), await rater.contexts(inactive)]
   const [right, wrong] = [await rater.marked(marked.right), await rater.marked(marked.wrong)]
   return {
     detection: auroc(yes, no),
