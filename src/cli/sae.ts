@@ -50,7 +50,7 @@ const options = z.strictObject({
   feature: z
     .array(z.int().nonnegative())
     .optional()
-    .describe('show: features by number; the most active if not given'),
+    .describe('show: features by number; some of all densities if not given'),
   top: positive.optional().describe('show: contexts and logits of each feature; 5 if not given'),
   out: text.optional().describe("train: the run's folder; eval: where density.svg goes"),
   resume: z

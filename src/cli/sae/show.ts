@@ -22,9 +22,10 @@ export async function show(given: Looking): Promise<number> {
   if (folders.length > 1) throw new UsageError('sae show looks at one --sae')
   await using engine = newEngine(given)
   const model = await openOpen(engine, name)
-  const text = await openText(model, file, 0.02)
+  // All of it: what features are active on has not to be held out.
+  const text = await openText(model, file, 0)
   const sae = await openSae(folders[0]!, model, text, json)
-  const features = feature ?? (await mostActive(model, sae, text))
+  const features = feature ?? (await someOf(model, sae, text))
   let progress: Progress | undefined
   const found = await topContexts({
     ...{ model, sae, features, top, tokens: text.learned, begin: text.begin, exclude: text.exclude },
@@ -45,17 +46,18 @@ export async function show(given: Looking): Promise<number> {
 
 type Shown = FeatureContexts & { readonly logits: LogitEffects | undefined }
 
-/** Those that are active most often, but not on every tenth token: these say little. */
-async function mostActive(
+/** Some of all densities but for the dead and those on more than a tenth of the tokens, which say little. */
+async function someOf(
   model: Model,
   sae: Sae,
-  { heldOut: tokens, begin, exclude }: SaeText,
+  { learned: tokens, begin, exclude }: SaeText,
 ): Promise<number[]> {
   const { feature_density } = await evaluateSae({ model, sae, tokens, begin, exclude, most: 8192 })
-  return Array.from(feature_density, (_, feature) => feature)
-    .filter((feature) => feature_density[feature]! < 0.1)
+  const active = Array.from(feature_density, (_, feature) => feature)
+    .filter((feature) => feature_density[feature]! > 0 && feature_density[feature]! < 0.1)
     .sort((a, b) => feature_density[b]! - feature_density[a]!)
-    .slice(0, chosen)
+  const count = Math.min(chosen, active.length)
+  return Array.from({ length: count }, (_, i) => active[Math.floor(((i + 0.5) * active.length) / count)]!)
 }
 
 const token = (model: Model, id: number): string => pieces(model, [id])[0]!
