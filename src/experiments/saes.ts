@@ -26,11 +26,13 @@ import { orderOf } from '../train/data/order.ts'
 import { adamw } from '../train/index.ts'
 import { makeSchedule } from '../train/schedules.ts'
 import type { ExperimentContext, Metrics } from './experiment.ts'
-import { defaultModel, stories } from './small.ts'
+import { defaultModel, stories, storyFiles } from './small.ts'
 
 /** Tokens of a window, with the one that begins it. */
 export const windowLength = 128
 export const batch = 1024
+/** Of each file: more than enough tokens for all experiments. */
+const documents = 3000
 /** Of AdamW, at a batch of 1024: the same for all SAEs. */
 export const rate = 1e-3
 
@@ -46,7 +48,7 @@ export interface Studied {
 export async function openStudied(context: ExperimentContext): Promise<Studied> {
   const model = new Model({ engine: context.engine, ...load(defaultModel()) })
   const tokenizer = model.tokenizer!
-  const { learned, heldOut } = await stories(context, tokenizer)
+  const { learned, heldOut } = await stories(context, tokenizer, storyFiles, documents)
   return { model, learned, heldOut, begin: tokenizer.bos, exclude: specialTokens(tokenizer) }
 }
 
@@ -250,5 +252,12 @@ export async function penalties(
     })
     points.push([Math.max(L0!, 1e-3), Math.log(penalty)])
   }
-  return options.wanted.map((l0) => Math.exp(readAt(points, l0)))
+  const [lowest, highest] = [Math.min(...options.tried) / 4, Math.max(...options.tried) * 4]
+  return options.wanted.map((l0) => {
+    const penalty = Math.exp(readAt(points, l0))
+    if (penalty >= lowest && penalty <= highest) return penalty
+    throw new Error(
+      `${options.label}: no penalty near ${options.tried.join(', ')} leaves ${l0} features active; they leave ${points.map(([found]) => found.toFixed(1)).join(', ')}`,
+    )
+  })
 }

@@ -27,7 +27,7 @@ import { defaultModel, describeModel, once } from '../small.ts'
 
 const k = 32
 const expansion = 4
-const tokens = 300_000
+const tokens = 200_000
 /** Of the text that explanations come from, and of the text that they are scored on. */
 const looked = 80_000
 const features = 80
@@ -47,16 +47,16 @@ async function open(context: ExperimentContext): Promise<Setting> {
   const studied = await openStudied(context)
   const block = `blocks.${middle(studied)}`
   const [out, neurons] = [`${block}.hook_mlp_out`, `${block}.mlp.hook_post`]
-  const { learned, heldOut } = studied
+  const { learned } = studied
   const training = await cached(context, studied, learned, 'mlp', [out], tokens)
-  // Behind what SAEs learn from: explanations are of text that is new to them.
-  const behind = learned.subarray(tokens)
+  // Behind what SAEs learn from; explanations are scored on what they do not come from.
+  const [behind, further] = [learned.subarray(tokens), learned.subarray(tokens + looked)]
   const explaining = await cached(context, studied, behind, 'explain', [out, neurons], looked)
-  const scoring = await cached(context, studied, heldOut, 'score', [out, neurons], looked)
+  const scoring = await cached(context, studied, further, 'score', [out, neurons], looked)
   return {
     ...{ studied, out, neurons, training },
     explaining: { cache: explaining, tokens: behind },
-    scoring: { cache: scoring, tokens: heldOut },
+    scoring: { cache: scoring, tokens: further },
   }
 }
 
@@ -172,9 +172,9 @@ export default experiment({
   title: 'Automatic explanations of SAE features and of neurons',
   claim:
     'Explanations that are written automatically predict where SAE features are active; SAE features are much more interpretable than neurons, also than neurons that are made sparse by keeping the k largest.',
-  setting: `The middle block's MLP of ${describeModel(defaultModel())}. Features: a TopK SAE of the MLP's output (k = ${k}, ${expansion} times the width, ${tokens} tokens of stories), against the MLP's own neurons: active where they are among the ${k} largest of a token, or where they exceed their own number so that they are active as often as features are on average; and against the same SAE without training. Explanations are rules made by token statistics (at most two clauses of ten tokens), where the paper asks a model of 70 billion parameters: they say nothing of meaning. They come from ${looked} tokens that the SAE has not learned from, and are scored on ${looked} held-out ones: detection and fuzzing as AUROC (0.5 is chance) on 50 contexts of 32 tokens with the feature, from all quantiles, and 50 without; simulation as correlation. ${features} features an arm and seed are drawn by lot from those active in ${least} contexts and inactive in ${least} of either text; 'often enough' is their share. 'intervention': ${steered} features are added to the model at a divergence of ${divergence} nats; how much more likely (in nats) the tokens of the explanation become than when others are added.`,
+  setting: `The middle block's MLP of ${describeModel(defaultModel())}. Features: a TopK SAE of the MLP's output (k = ${k}, ${expansion} times the width, ${tokens} tokens of stories), against the MLP's own neurons: active where they are among the ${k} largest of a token, or where they exceed their own number so that they are active as often as features are on average; and against the same SAE without training. Explanations are rules made by token statistics (at most two clauses of ten tokens), where the paper asks a model of 70 billion parameters: they say nothing of meaning. They come from ${looked} tokens that the SAE has not learned from, and are scored on ${looked} others that neither has seen: detection and fuzzing as AUROC (0.5 is chance) on 50 contexts of 32 tokens with the feature, from all quantiles, and 50 without; simulation as correlation. ${features} features an arm and seed are drawn by lot from those active in ${least} contexts and inactive in ${least} of either text; 'often enough' is their share. 'intervention': ${steered} features are added to the model at a divergence of ${divergence} nats; how much more likely (in nats) the tokens of the explanation become than when others are added.`,
   model: describeModel(defaultModel()),
-  data: 'TinyStories, the last 2 % held out',
+  data: 'TinyStories, in three parts',
   baseline: arms.sparsified,
   metrics: {
     detection: { better: 'higher' },

@@ -14,18 +14,18 @@ import {
 } from '../saes.ts'
 import { defaultModel, describeModel, once } from '../small.ts'
 
-const tokens = 300_000
+const tokens = 200_000
 const expansion = 4
 /** Numbers of active features that penalties are looked for, and those at which curves are read. */
 const wanted = [16, 32, 64] as const
 const compared = [20, 32, 50] as const
 const kinds = {
   L1: {
-    tried: [1.5, 4, 10, 25],
+    tried: [1, 2.5, 6],
     architecture: (l1: number): object => ({ kind: 'standard', decoder: 'unit', l1 }),
   },
   'p-annealing': {
-    tried: [0.5, 1.5, 4, 10],
+    tried: [0.5, 1.5, 4],
     architecture: (l1: number): object => ({ kind: 'p-annealing', l1 }),
   },
 } as const

@@ -22,9 +22,9 @@ import {
 import { defaultModel, describeModel, once } from '../small.ts'
 
 const k = 32
-const tokens = 300_000
+const tokens = 200_000
 const expansion = 4
-const tried = [1.5, 4, 10, 25] as const
+const tried = [1, 2.5, 6] as const
 /** Of the order of rows, which all SAEs have alike. */
 const order = 1
 

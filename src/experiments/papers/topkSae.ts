@@ -15,13 +15,13 @@ import {
 import { defaultModel, describeModel, once } from '../small.ts'
 
 const k = 32
-const tokens = 300_000
+const tokens = 200_000
 const expansions = [1, 2, 4, 8] as const
 /** Of TopK against ReLU. */
 const expansion = 4
 /** ReLU's numbers of active features are on both sides of k; its metrics are read at k. */
 const around = [24, 43] as const
-const tried = [1.5, 4, 10, 25] as const
+const tried = [1, 2.5, 6] as const
 
 const siteOf = (studied: Pick<Studied, 'model'>): string => `blocks.${middle(studied)}.hook_resid_post`
 const wide = (times: number): string => `TopK, ${times}x`

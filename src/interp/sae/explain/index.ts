@@ -19,6 +19,7 @@ export {
   sparsifiedReader,
   thresholdReader,
 } from './rows.ts'
+export { type ExplainOptions, explainSae } from './run.ts'
 export {
   type Clause,
   describeRule,
