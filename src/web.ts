@@ -8,6 +8,7 @@
  */
 export * from './array/index.ts'
 export * from './decode/index.ts'
+export * as interp from './interp/browser.ts'
 export { type AdapterParams, type AdapterTree, applyAdapters, type LinearParams } from './model/adapters.ts'
 export { attach } from './model/attach.ts'
 export type { LoadedModel } from './model/bind.ts'

@@ -11,7 +11,9 @@ import exportModel from './export.ts'
 import { addFlags, readFlags } from './flags.ts'
 import generate from './generate.ts'
 import inspect from './inspect.ts'
+import lens from './lens.ts'
 import methods from './methods.ts'
+import patch from './patch.ts'
 import pull from './pull.ts'
 import reproduce from './reproduce.ts'
 import sae from './sae.ts'
@@ -26,6 +28,8 @@ const verbs: readonly Verb[] = [
   chat,
   score,
   inspect,
+  lens,
+  patch,
   pull,
   convert,
   exportModel,

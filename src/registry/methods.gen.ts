@@ -5,10 +5,12 @@ import type { Method } from '../method/index.ts'
 export const methodFiles: Readonly<Record<string, () => Promise<Method>>> = {
   classification: async () => (await import('../train/objectives/classification.ts')).default as Method,
   'kneser-ney': async () => (await import('../ngram/kneserNey.ts')).default as Method,
+  'linear-shortcut': async () => (await import('../interp/linearShortcut.ts')).default as Method,
   meap: async () => (await import('../train/objectives/meap.ts')).default as Method,
   neft: async () => (await import('../train/adapters/neft.ts')).default as Method,
   'ngram-transformer': async () => (await import('../ngram/ngramTransformer.ts')).default as Method,
   'patch-level': async () => (await import('../train/objectives/patchLevel.ts')).default as Method,
   snm: async () => (await import('../ngram/snm.ts')).default as Method,
+  'tuned-lens': async () => (await import('../interp/tunedLens.ts')).default as Method,
   'wavelet-gpt': async () => (await import('../model/architectures/waveletGpt.ts')).default as Method,
 }
