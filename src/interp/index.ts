@@ -9,6 +9,7 @@ export {
   type RepetitionScores,
   repetitionScores,
 } from './attention.ts'
+export { assignment } from './assignment.ts'
 export { type AttributeOptions, type Attribution, attribute, type Contribution } from './attribute.ts'
 export {
   type Agreement,
@@ -53,6 +54,7 @@ export {
   type PatchPrompts,
   patchGrid,
 } from './patch.ts'
+export * as explain from './sae/explain/index.ts'
 export * from './sae/index.ts'
 export { readOut, streamSites } from './streams.ts'
 export { type TunedLensOptions, type TunedStep, trainTunedLens, tunedLensObjective } from './tunedLens.ts'
