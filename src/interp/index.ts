@@ -9,6 +9,7 @@ export {
   type RepetitionScores,
   repetitionScores,
 } from './attention.ts'
+export { assignment } from './assignment.ts'
 export { type AttributeOptions, type Attribution, attribute, type Contribution } from './attribute.ts'
 export {
   BackwardLens,
@@ -73,6 +74,7 @@ export {
   type PatchPrompts,
   patchGrid,
 } from './patch.ts'
+export * as explain from './sae/explain/index.ts'
 export * from './sae/index.ts'
 export { clusterValues, type Known, SaturationRule, saturationLayers } from './saturation.ts'
 export { readOut, streamSites } from './streams.ts'
