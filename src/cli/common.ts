@@ -17,7 +17,7 @@ export const modelOptions = z.strictObject({
     .string()
     .min(1)
     .describe(
-      'A folder in Hugging Face layout, a .gguf file, a llama2.c .bin with its tokenizer.bin, or org/name on the hub',
+      'A folder in Hugging Face layout, a .gguf file, a llama2.c .bin with its tokenizer.bin, org/name on the hub, or default: the model that comes with glossa',
     ),
   weights: z
     .enum(['f32', 'int8', 'int4', 'stored'])

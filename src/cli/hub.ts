@@ -1,6 +1,7 @@
 /** Models of the Hugging Face hub on the command line: ids where paths go, progress, Ctrl-C. */
 import { existsSync } from 'node:fs'
 import {
+  bundledModel,
   findCached,
   type HubSettings,
   hubSettings,
@@ -34,9 +35,15 @@ export function pullModel(reference: ModelReference, settings: HubSettings, file
   })
 }
 
-/** The path of a model: one that exists, or a model of the hub, from the cache if it is whole there. */
+/**
+ * The path of a model: one that exists, one that comes with glossa, or a model of the hub, from the cache if it is
+ * whole there.
+ */
 export async function locateModel(name: string): Promise<string> {
-  const reference = existsSync(name) ? undefined : parseReference(name)
+  if (existsSync(name)) return name
+  const own = bundledModel(name)
+  if (own !== undefined) return own
+  const reference = parseReference(name)
   if (reference === undefined) return name
   const settings = hubSettings(process.env)
   const cached = findCached(reference, settings)

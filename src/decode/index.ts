@@ -23,3 +23,10 @@ export type { FinishReason, GenerateEvent } from './row.ts'
 export * from './rule.ts'
 export * from './rules/index.ts'
 export { type ScoreContext, scoreBatch, scoreStepwise, scoreTokens } from './score.ts'
+export {
+  type CorpusScore,
+  type DocumentScore,
+  type ScoreDocumentsOptions,
+  scoreDocuments,
+  scoredBytes,
+} from './scoreDocuments.ts'

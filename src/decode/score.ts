@@ -7,7 +7,7 @@ import type { Model } from '../model/index.ts'
 import { logSumExp } from './logits.ts'
 
 /** Memory grows with the square of a window, and with the window times the vocabulary. */
-const longestWindow = 2048
+export const longestWindow = 2048
 
 export interface ScoreContext {
   /** Most tokens that are read at once; by default the model's context, up to 2048. */

@@ -1,4 +1,5 @@
 /** Files in and out: checkpoints in safetensors, GGUF and llama2.c's format, and where they come from. */
+export { bundledModel, bundledModels } from './bundled.ts'
 export {
   type Checkpoint,
   elementCount,

@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, describe, expect, it } from 'vitest'
 import { scoreBatch, scoreStepwise, scoreTokens } from '../../src/decode/index.ts'
@@ -156,5 +158,28 @@ describe('glossa score', () => {
       bitsPerByte: null,
       logprobs: [],
     })
+  })
+
+  it('scores the documents that a recipe would hold out', async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'glossa-score-'))
+    try {
+      const file = join(folder, 'stories.txt')
+      const documents = ['The cat sat.', 'One day, a dog came.', 'They played.']
+      writeFileSync(file, documents.join('\n<|endoftext|>\n'))
+      const whole = await json('score', '-m', 'starter', '--documents', file)
+      expect(whole).toMatchObject({ documents: 3, bytes: documents.join('').length })
+      const last = await json<Scored>('score', '-m', 'starter', '--documents', file, '--held-out', '0.3')
+      const alone = await json<Scored>('score', '-m', 'starter', '-p', 'They played.')
+      expect(last).toMatchObject({ documents: 1, bytes: 12, standardError: null })
+      expect(last.bitsPerByte).toBeCloseTo(alone.bitsPerByte!, 5)
+    } finally {
+      rmSync(folder, { recursive: true })
+    }
+  })
+
+  it('names what does not fit', async () => {
+    const { stderr, code } = await finish(start(['score', '-m', 'starter', '-p', 'a', '--held-out', '0.3']))
+    expect(code).not.toBe(0)
+    expect(stderr).toContain('--held-out goes with --documents')
   })
 })
