@@ -7,7 +7,7 @@
  * Names and axis order of the parameters are SAELens'. What the activation is, `architecture` tells: standard (ReLU), topk,
  * jumprelu (x where x > threshold) or gated. A transcoder reads one site and gives another; it does not subtract b_dec.
  */
-import { mapTree, type Tensor, tensor } from '../../array/index.ts'
+import { type Tensor, tensor } from '../../array/index.ts'
 import type { Edit } from '../../model/index.ts'
 
 export interface SaeParams {
@@ -189,10 +189,6 @@ export function flattened(activation: Tensor, width: number): Tensor {
   if (activation.shape.at(-1) === width) return activation
   return activation.reshape([...activation.shape.slice(0, -2), width])
 }
-
-/** Host copies: an SAE whose parameters share no memory with a run that goes on. */
-export const copied = (params: SaeParams): SaeParams =>
-  mapTree(params, (leaf) => tensor(leaf.data.slice(), leaf.sizes, leaf.dtype)) as SaeParams
 
 /**
  * The SAE for activations as they are, of one for activations times `scale` (and times `scaleOut` at a transcoder's
