@@ -20,7 +20,7 @@ export {
 } from './cache.ts'
 export { convertToGguf, type GgufWeights } from './convert/toGguf.ts'
 export { type Conversion, convertToHuggingFace } from './convert/toHuggingFace.ts'
-export { type ForwardInput, type ForwardOutput, forward } from './decoder.ts'
+export { type ForwardInput, type ForwardOutput, forward, unembed } from './decoder.ts'
 export { type Edit, type EditFunction, type Edits, type EditWithArguments, joinEdits } from './edits.ts'
 export { Encoder, type EncoderOptions } from './encoder.ts'
 export { type EncoderInput, encodeForward, encoderSites } from './encoderForward.ts'
