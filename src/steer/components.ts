@@ -6,15 +6,6 @@ export function meanOf(rows: readonly Float32Array[]): Float64Array {
   return mean
 }
 
-/** Means of the columns of [count, width] row-major. */
-export function columnMeans(rows: Float32Array, width: number): Float64Array {
-  const count = rows.length / width
-  if (!Number.isInteger(count) || count < 1) throw new Error(`${rows.length} numbers are no rows of ${width}`)
-  const sums = new Float64Array(width)
-  for (let i = 0; i < rows.length; i++) sums[i % width]! += rows[i]!
-  return sums.map((sum) => sum / count)
-}
-
 /** Power iteration stops where the direction turns by less. */
 const still = 1e-12
 const mostIterations = 10_000

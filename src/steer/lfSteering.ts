@@ -1,62 +1,27 @@
-/**
- * LF-Steering: features in which consistent inputs differ from inconsistent ones get a bias where they are active.
- *
- *   layer     the one from whose states a linear probe best tells consistent inputs from inconsistent ones
- *   bias      d_i = mean f_i (consistent) − mean f_i (inconsistent), for the n features with the largest |d_i|, else 0
- *   steer     f'_i = max(0, f_i + α d_i) where f_i > 0, else 0,   h' = h + decode(f') − decode(f)
- *
- * h: blocks.L.hook_resid_post [batch, T, width], every position; f [batch, T, d_sae] of a TopK SAE; α is `strength`. An
- * input is consistent where the model answers it as it answers most of its paraphrases.
- *
- * Yang et al. 2025, https://arxiv.org/abs/2501.11036. Layer by locating accuracy, TopK SAE, contrast of latent features,
- * bias on activated features with strength α are the paper's. We found neither its code nor its number of features, nor how
- * it treats the SAE's error: n is an option, features stay above 0, and the error is kept unless `error` is `drop`.
- */
-import { type Tensor, tensor } from '../array/index.ts'
-import type { Sae } from '../interp/sae/sae.ts'
-import type { Edits } from '../model/index.ts'
-import { columnMeans } from './components.ts'
-import { type ErrorMode, saeEdit } from './saeEdit.ts'
-import { strengthOf } from './steer.ts'
+/** LF-Steering (`biasFeatures.ts`) with an SAE and a bias from files. */
+import * as z from 'zod'
+import { method } from '../method/index.ts'
+import { lfEdits } from './biasFeatures.ts'
+import { readBias } from './featureFile.ts'
+import { openSae, saeOptions } from './saeOptions.ts'
+import type { Steer } from './steer.ts'
 
-interface Biased {
-  /** [d_sae] */
-  readonly bias: Tensor
-  /** A scalar. */
-  readonly strength: Tensor
-}
-
-const biasActive = (features: Tensor, { bias, strength }: Biased): Tensor =>
-  features.add(bias.mul(strength)).maximum(0).mul(features.greater(0).cast(features.dtype))
-
-/** The bias of the `count` features with the largest contrast; rows [n, d_sae] of both kinds. */
-export function contrastBias(
-  consistent: Float32Array,
-  inconsistent: Float32Array,
-  { dSae, count }: { readonly dSae: number; readonly count: number },
-): Tensor {
-  if (!Number.isInteger(count) || count < 1 || count > dSae)
-    throw new RangeError(`${count} features: the SAE has ${dSae}`)
-  const [ours, theirs] = [columnMeans(consistent, dSae), columnMeans(inconsistent, dSae)]
-  const difference = ours.map((x, i) => x - theirs[i]!)
-  const order = Array.from(difference.keys()).sort(
-    (a, b) => Math.abs(difference[b]!) - Math.abs(difference[a]!) || a - b,
-  )
-  const bias = new Float32Array(dSae)
-  for (const i of order.slice(0, count)) bias[i] = difference[i]!
-  return tensor(bias)
-}
-
-export interface LfOptions {
-  /** α; 0 makes no edits. */
-  readonly strength: number
-  readonly error?: ErrorMode
-}
-
-/** The edits that add the bias to active features at the SAE's site. */
-export function lfEdits(sae: Sae, bias: Tensor, { strength, error = 'keep' }: LfOptions): Edits {
-  if (bias.sizes.length !== 1 || bias.sizes[0] !== sae.config.dSae)
-    throw new Error(`the bias is ${bias}, the SAE has ${sae.config.dSae} features`)
-  if (strength === 0) return {}
-  return saeEdit(sae, biasActive, { bias, strength: strengthOf(strength) }, error)
-}
+export default method({
+  id: 'lf-steering',
+  title: 'LF-Steering',
+  socket: 'edit',
+  paper: 104,
+  source: 'Yang et al. 2025, https://arxiv.org/abs/2501.11036',
+  summary: 'Adds a bias to the active features in which consistent inputs differ from inconsistent ones.',
+  options: z.strictObject({
+    ...saeOptions,
+    bias: z.string().min(1).describe('Bias of the features, as writeBias writes it'),
+    strength: z.number().default(1).describe('Factor α of the bias'),
+  }),
+  make:
+    ({ sae: folder, bias, ...options }): Steer =>
+    async () => {
+      const sae = openSae(folder)
+      return lfEdits(sae, readBias(bias, sae.config), options)
+    },
+})

@@ -1,18 +1,24 @@
 /** Steering through sparse autoencoders: PyTorch's numbers, closed forms, planted truth, and the laws of edits. */
-import { readFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { grad, random, scalar, type Tensor, tensor, valueAndGrad } from '../../src/array/index.ts'
 import { complete } from '../../src/decode/index.ts'
 import type { TrainedParams } from '../../src/interp/sae/architecture.ts'
 import { makeArchitecture } from '../../src/interp/sae/architectures/index.ts'
+import { writeSaeLens } from '../../src/interp/sae/files/index.ts'
 import { saeObjective } from '../../src/interp/sae/objective.ts'
 import type { Sae, SaeConfig } from '../../src/interp/sae/sae.ts'
 import { unitNormDecoder } from '../../src/interp/sae/unitNorm.ts'
 import { type Edits, joinEdits, type Model, seal } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
-import { contrastBias, lfEdits } from '../../src/steer/lfSteering.ts'
-import { scarEdits } from '../../src/steer/scar.ts'
-import { prototypesOf, pullFeatures, pullObjective, sparseQueryEdits } from '../../src/steer/sparseQuery.ts'
+import { withMethods } from '../../src/registry/with.ts'
+import { contrastBias, lfEdits } from '../../src/steer/biasFeatures.ts'
+import { meanCode } from '../../src/steer/codes.ts'
+import { readBias, readPrototypes, writeBias, writePrototypes } from '../../src/steer/featureFile.ts'
+import { prototypesOf, pullFeatures, pullObjective, sparseQueryEdits } from '../../src/steer/pullFeatures.ts'
+import { scarEdits } from '../../src/steer/scaleFeature.ts'
 import { adamw, Trainer, wholly } from '../../src/train/index.ts'
 import { tinyModel } from '../interp/tiny.ts'
 import { allClose, fixture } from '../reference.ts'
@@ -204,18 +210,10 @@ describe('planted truth', () => {
   })
 
   it('the contrast is in the features that differ, and only they get a bias', () => {
-    const draw = random.generator(3)
-    const [count, dSae] = [400, 10]
-    const rows = (shift: Record<number, number>): Float32Array =>
-      Float32Array.from({ length: count * dSae }, (_, i) => draw() + (shift[i % dSae] ?? 0))
-    const bias = floats(contrastBias(rows({ 3: 0.7 }), rows({ 8: 0.5 }), { dSae, count: 2 }))
-    bias.forEach((x, i) => {
-      const expected = { 3: 0.7, 8: -0.5 }[i] ?? 0
-      // The mean of 400 uniform numbers is off by 0.014.
-      expect(Math.abs(x - expected)).toBeLessThan(expected === 0 ? 1e-9 : 0.08)
-    })
-    expect(() => contrastBias(rows({}), rows({}), { dSae, count: 11 })).toThrow(/11 features: the SAE has 10/)
-    expect(() => contrastBias(new Float32Array(7), rows({}), { dSae, count: 1 })).toThrow(/no rows of 10/)
+    const bias = floats(contrastBias([0.1, 0.9, 0, 0.3], [0.15, 0.2, 0.5, 0.3], 2))
+    expect([...bias].map((x) => Number(x.toFixed(6)))).toEqual([0, 0.7, -0.5, 0])
+    expect(() => contrastBias([0, 0], [0, 0], 3)).toThrow(/3 features: the SAE has 2/)
+    expect(() => contrastBias([0, 0], [0], 1)).toThrow(/not of one SAE/)
   })
 })
 
@@ -248,10 +246,10 @@ function randomSae(dIn: number, changes: Partial<SaeConfig>): Sae {
 
 const codesOf = (seed: number): Float32Array => {
   const uniform = random.generator(seed)
-  return Float32Array.from({ length: 24 * 8 }, () => uniform())
+  return Float32Array.from({ length: 24 }, () => uniform())
 }
-const prototypes = prototypesOf({ calm: codesOf(1), loud: codesOf(2) }, 24)
-const bias = contrastBias(codesOf(3), codesOf(4), { dSae: 24, count: 12 })
+const prototypes = prototypesOf({ calm: codesOf(1), loud: codesOf(2) })
+const bias = contrastBias(codesOf(3), codesOf(4), 12)
 const queries = randomSae(16, { site: 'blocks.1.attn.hook_q' })
 const outputs = randomSae(16, { site: 'blocks.0.hook_mlp_out', normalize: 'layer_norm', k: 18 })
 const states = randomSae(16, { site: 'blocks.0.hook_resid_post' })
@@ -342,6 +340,64 @@ describe.each(Object.entries(methods))('%s', (name, { sae, edits }) => {
     const all = others.reduce((a, b) => joinEdits(a, b), edits(2))
     expect(Object.keys(all).length).toBe(3)
     expect((await logits(model, row(5), all)).every(Number.isFinite)).toBe(true)
+  })
+})
+
+describe('files', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'glossa-'))
+  afterAll(() => rmSync(folder, { recursive: true }))
+  const model = tinyModel(engine)
+  const path = (name: string): string => join(folder, name)
+
+  it('gives what the same things in memory give', async () => {
+    for (const [name, sae] of Object.entries({ queries, states, outputs })) writeSaeLens(path(name), sae)
+    writePrototypes(path('prototypes.safetensors'), prototypes, queries.config)
+    writeBias(path('bias.safetensors'), bias, states.config)
+    const specs = {
+      'sparse queries': `sparse-query:sae=${path('queries')},prototypes=${path('prototypes.safetensors')},target=loud,steps=4,l1=0.01`,
+      SCAR: `scar:sae=${path('outputs')},feature=7`,
+      'LF-Steering': `lf-steering:sae=${path('states')},bias=${path('bias.safetensors')}`,
+    }
+    for (const [name, spec] of Object.entries(specs)) {
+      const { edit } = await withMethods(model, [`${spec},strength=2`])
+      expect(await logits(model, row(9), edit), name).toEqual(
+        await logits(model, row(9), methods[name]!.edits(2)),
+      )
+      expect((await withMethods(model, [`${spec},strength=0`])).edit, name).toEqual({})
+    }
+  })
+
+  it('names what does not belong together', async () => {
+    const [a, b] = [path('prototypes.safetensors'), path('bias.safetensors')]
+    expect(() => readPrototypes(b, queries.config)).toThrow(/has the tensors bias, not 'prototypes'/)
+    expect(() => readPrototypes(a, states.config)).toThrow(
+      /of an SAE at blocks.1.attn.hook_q, not at blocks.0/,
+    )
+    expect(() => readBias(b, { ...states.config, dSae: 25 })).toThrow(/has 25 features: it is of another one/)
+    await expect(withMethods(model, [`scar:sae=${a}`])).rejects.toThrow(/scar: .*neither/)
+  })
+})
+
+describe('mean codes', () => {
+  it('are those of all tokens, whatever the padding', async () => {
+    const model = tinyModel(engine)
+    const rows = [row(9, 1), row(4, 2), row(6, 3)]
+    const apart = await Promise.all(rows.map((one) => meanCode(model, queries, [one])))
+    const [all, last] = [
+      await meanCode(model, queries, rows, { batch: 2 }),
+      await meanCode(model, queries, rows, { positions: 'last' }),
+    ]
+    const expected = all.map(
+      (_, i) => rows.reduce((sum, { length }, r) => sum + length * apart[r]![i]!, 0) / 19,
+    )
+    allClose(all, expected, { ...close, name: 'all' })
+    const cut = await Promise.all(rows.map((one) => meanCode(model, queries, [one.slice(0, -1)])))
+    const ends = all.map(
+      (_, i) =>
+        rows.reduce((sum, { length }, r) => sum + length * apart[r]![i]! - (length - 1) * cut[r]![i]!, 0) / 3,
+    )
+    allClose(last, ends, { rtol: 1e-4, atol: 2e-5, name: 'last' })
+    await expect(meanCode(model, queries, [])).rejects.toThrow(/no texts/)
   })
 })
 
