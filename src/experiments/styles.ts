@@ -82,7 +82,7 @@ export async function openStyles(context: ExperimentContext): Promise<Styles> {
     .filter(({ score }) => score >= low && score <= high)
     .slice(0, prompted)
     .map(({ tokens }) => tokens)
-  const cost = cut(corpus.heldOut, 0.5, 1, 64).slice(0, 48)
+  const cost = cut(corpus.heldOut, 0.5, 1, 64).slice(0, 32)
   return {
     model,
     learned: labelled(first, each),

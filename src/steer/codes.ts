@@ -1,6 +1,6 @@
 /** Mean codes of texts under a sparse autoencoder: what prototypes and contrasts are made of. */
 import { type Tensor, tensor } from '../array/index.ts'
-import { encode, flattened, type Sae, type SaeParams } from '../interp/sae/sae.ts'
+import { encode, type Sae, type SaeParams } from '../interp/sae/sae.ts'
 import type { Model } from '../model/index.ts'
 
 export interface CodeOptions {
@@ -30,8 +30,8 @@ export async function meanCode(
   if (empty >= 0) throw new Error(`text ${empty + 1} is empty`)
   using summed = model.engine.jit(
     (params: SaeParams, x: Tensor, weights: Tensor) =>
-      encode({ config: sae.config, params }, flattened(x, dIn)).mul(weights.expandDims(-1)).sum([0, 1]),
-    { name: 'codes', axes: [undefined, ['batch', 'time'], ['batch', 'time']] },
+      encode({ config: sae.config, params }, x).mul(weights.expandDims(-1)).sum([0, 1]),
+    { name: 'codes', axes: [undefined, ['batch', 'time', null], ['batch', 'time']] },
   )
   const [sums, seen] = [new Float64Array(dSae), { count: 0 }]
   for (let from = 0; from < rows.length; from += batch) {
@@ -48,8 +48,11 @@ export async function meanCode(
     // Padding behind the tokens is hidden from them by the causal mask.
     const padded = own.map((row) => [...row, ...new Array<number>(longest - row.length).fill(0)])
     const read = await model.run(padded, { read: [site] })
-    const part = await (await summed(sae.params, read[site]!, tensor(weights, [own.length, longest]))).load()
-    read[site]!.dispose()
+    const x = read[site]!
+    // Heads lie side by side already.
+    const flat = tensor((await x.load()) as Float32Array, [own.length, longest, dIn])
+    x.dispose()
+    const part = await (await summed(sae.params, flat, tensor(weights, [own.length, longest]))).load()
     for (let i = 0; i < dSae; i++) sums[i]! += Number(part[i])
   }
   return sums.map((sum) => sum / seen.count)
