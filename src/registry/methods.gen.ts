@@ -4,7 +4,9 @@ import type { Method } from '../method/index.ts'
 /** Every method, opened when it is asked for. */
 export const methodFiles: Readonly<Record<string, () => Promise<Method>>> = {
   classification: async () => (await import('../train/objectives/classification.ts')).default as Method,
+  'control-vector': async () => (await import('../steer/controlVector.ts')).default as Method,
   'kneser-ney': async () => (await import('../ngram/kneserNey.ts')).default as Method,
+  'lm-steer': async () => (await import('../steer/lmSteer.ts')).default as Method,
   meap: async () => (await import('../train/objectives/meap.ts')).default as Method,
   neft: async () => (await import('../train/adapters/neft.ts')).default as Method,
   'ngram-transformer': async () => (await import('../ngram/ngramTransformer.ts')).default as Method,
