@@ -15,6 +15,7 @@ import methods from './methods.ts'
 import pull from './pull.ts'
 import reproduce from './reproduce.ts'
 import score from './score.ts'
+import steer from './steer.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
 import tokenizer from './tokenizer.ts'
 import train from './train.ts'
@@ -25,6 +26,7 @@ const verbs: readonly Verb[] = [
   chat,
   score,
   inspect,
+  steer,
   pull,
   convert,
   exportModel,

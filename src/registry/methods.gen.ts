@@ -8,6 +8,7 @@ export const methodFiles: Readonly<Record<string, () => Promise<Method>>> = {
   'control-vector': async () => (await import('../steer/controlVector.ts')).default as Method,
   'kneser-ney': async () => (await import('../ngram/kneserNey.ts')).default as Method,
   'lf-steering': async () => (await import('../steer/lfSteering.ts')).default as Method,
+  'lm-steer': async () => (await import('../steer/lmSteer.ts')).default as Method,
   meap: async () => (await import('../train/objectives/meap.ts')).default as Method,
   neft: async () => (await import('../train/adapters/neft.ts')).default as Method,
   'ngram-transformer': async () => (await import('../ngram/ngramTransformer.ts')).default as Method,

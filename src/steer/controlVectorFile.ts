@@ -6,7 +6,7 @@
  */
 import type { DecoderSpec } from '../model/index.ts'
 import { FileError, openGguf, readFloats, writeGguf } from '../store/index.ts'
-import type { ControlVector } from './controlVector.ts'
+import type { ControlVector } from './contrast.ts'
 
 /** Writes a file atomically. */
 export function writeControlVector(path: string, { directions, modelHint }: ControlVector): void {
@@ -51,9 +51,6 @@ export function readControlVector(path: string, spec?: Pick<DecoderSpec, 'width'
     directions.set(Number(layer), readFloats(entry))
   }
   if (directions.size === 0) throw error('has no directions')
-  const count = metadata['controlvector.layer_count']
-  if (count !== undefined && Number(count) !== directions.size)
-    throw error(`has ${directions.size} directions and says that they are ${count}`)
   const sorted = new Map([...directions].sort(([a], [b]) => a - b))
   return { directions: sorted, modelHint: String(metadata['controlvector.model_hint'] ?? '') }
 }
