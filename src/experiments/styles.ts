@@ -4,7 +4,7 @@
  *
  * The rule: the mean valence (VADER's lexicon, Hutto and Gilbert 2014) of the words of a window of 40 tokens, over the words that
  * the lexicon has; 0 where it has none. Of the windows of the first half of the training text the upper quartile is
- * `happy`, the lower `sad`; everything else has no label. The judge is naive Bayes over tokens, learned from labelled
+ * `happy`, the lower `sad`; everything else has no label. The judge is naive Bayes over words and pairs of them, learned from labelled
  * windows of the second half.
  */
 import { readFileSync } from 'node:fs'
@@ -12,6 +12,7 @@ import { gunzipSync } from 'node:zlib'
 import { random } from '../array/index.ts'
 import { complete } from '../decode/index.ts'
 import { type Edits, Model } from '../model/index.ts'
+import { NaiveBayes } from '../ngram/index.ts'
 import type { Tokenizer } from '../text/index.ts'
 import type { ExperimentContext } from './experiment.ts'
 import { lossOf, windows } from './probe.ts'
@@ -40,7 +41,8 @@ export interface Styles {
   readonly loss: number
   /** How often the judge agrees with the lexicon on labelled windows held out. */
   readonly agreement: number
-  readonly judge: (tokens: readonly number[]) => Style
+  /** Of a text. */
+  readonly judge: (text: string) => Style
 }
 
 const each = 1000
@@ -72,12 +74,13 @@ export async function openStyles(context: ExperimentContext): Promise<Styles> {
     const count = Math.min(most, happy.length, sad.length)
     return { happy: happy.slice(0, count), sad: sad.slice(0, count) }
   }
-  const judge = naiveBayes(
-    labelled(scored(cut(corpus.learned, 0.5, 1, windowLength)), Number.POSITIVE_INFINITY),
-    model.spec.vocab,
-  )
+  const others = labelled(scored(cut(corpus.learned, 0.5, 1, windowLength)), Number.POSITIVE_INFINITY)
+  const texts = (rows: readonly (readonly number[])[]): string[] =>
+    rows.map((row) => tokenizer.decode([...row]))
+  const bayes = new NaiveBayes(texts(others.happy), texts(others.sad))
+  const judge = (text: string): Style => (bayes.score(text) > 0 ? 'happy' : 'sad')
   const heldOut = labelled(scored(cut(corpus.heldOut, 0, 0.5, windowLength)), each)
-  const found = styles.flatMap((style) => heldOut[style].map((tokens) => Number(judge(tokens) === style)))
+  const found = styles.flatMap((style) => texts(heldOut[style]).map((text) => Number(judge(text) === style)))
   const prompts = scored(cut(corpus.heldOut, 0.5, 1, promptLength))
     .filter(({ score }) => score >= low && score <= high)
     .slice(0, prompted)
@@ -115,18 +118,6 @@ function meanValence(tokenizer: Tokenizer, valence: ReadonlyMap<string, number>,
   return known.length === 0 ? 0 : known.reduce((a, b) => a + b, 0) / known.length
 }
 
-/** By the tokens of a text, each counted as often as it stands there, with one of each added. */
-function naiveBayes(examples: Readonly<Record<Style, readonly number[][]>>, vocab: number) {
-  const counts = styles.map((style) => {
-    const own = new Float64Array(vocab).fill(1)
-    for (const row of examples[style]) for (const token of row) own[token]!++
-    const total = own.reduce((a, b) => a + b)
-    return own.map((count) => Math.log(count / total))
-  })
-  return (tokens: readonly number[]): Style =>
-    tokens.reduce((sum, token) => sum + counts[0]![token]! - counts[1]![token]!, 0) > 0 ? 'happy' : 'sad'
-}
-
 /** Share of continuations that the judge finds to be of a style. */
 export async function rateOf(
   { model, prompts, judge }: Styles,
@@ -140,7 +131,7 @@ export async function rateOf(
     { maxTokens: windowLength, temperature: 0.8, seed: random.fold(seed, 0x72617465), stopTokens: [] },
     { edit },
   )
-  return texts.filter(({ tokens }) => judge(tokens) === style).length / texts.length
+  return texts.filter(({ text }) => judge(text) === style).length / texts.length
 }
 
 export interface Strength {

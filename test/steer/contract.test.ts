@@ -107,6 +107,7 @@ const examples: Readonly<Record<string, () => Readonly<Record<string, unknown>>>
     writePrototypes(file, prototypesOf({ calm: sines(3), loud: sines(4) }), queries.config)
     return { sae: written(queries), prototypes: file, target: 'loud', steps: 4 }
   },
+  'value-vectors': () => ({ words: ['dog', 'happy'], coefficient: 2 }),
 }
 
 const methods: Method[] = []

@@ -2,7 +2,8 @@
  * Paper 104: does a bias on the features in which consistent answers differ from inconsistent ones make answers agree across
  * paraphrases?
  *
- * Small stories tell the colour of a thing; five paraphrases ask for it, and the answer is the likeliest of the colours.
+ * A sentence tells what has happened to a child; six paraphrases ask how it feels, and the answer is the likeliest of five
+ * feelings.
  */
 import { random, tensor } from '../../array/index.ts'
 import { areaUnderCurve, fitProbe } from '../../interp/logistic.ts'
@@ -24,28 +25,49 @@ const allowed = 0.02
 const strengths = [0.5, 1, 2, 4, 8, 16, 32] as const
 
 const names = ['Tom', 'Lily', 'Tim', 'Mia', 'Ben', 'Sue', 'Max', 'Anna', 'Sam', 'Lucy', 'Jack', 'Sara']
-const things = ['ball', 'car', 'hat', 'box', 'bird', 'boat', 'kite', 'cup', 'dress', 'door', 'fish', 'toy']
-const colours = ['red', 'blue', 'green', 'yellow', 'white', 'black', 'pink', 'brown']
-const tells = (name: string, thing: string, colour: string): string =>
-  `Once upon a time, ${name} had a ${colour} ${thing}. One day, ${name} went to the park to play.`
+const things = ['ball', 'car', 'hat', 'box', 'bird', 'boat', 'kite', 'cup', 'dress', 'doll', 'fish', 'toy']
+const good = [
+  'Mom gave NAME a new THING.',
+  'NAME won the race and got a THING.',
+  'NAME found the lost THING.',
+  'Dad made a THING for NAME.',
+  'NAME played with a friend and the THING all day.',
+  'NAME got a big hug and a THING.',
+  'NAME helped an old man, and he gave NAME a THING.',
+  'It was a birthday, and NAME got a THING.',
+]
+const bad = [
+  'NAME lost the THING.',
+  'The THING broke into pieces.',
+  'NAME fell down and hurt a leg.',
+  'A big dog barked at NAME.',
+  'It was dark, and NAME heard a loud noise.',
+  'A boy took the THING from NAME.',
+  'It rained, and the THING of NAME got dirty.',
+  'NAME could not find Mom in the store.',
+]
+/** The first three are right after a good event, the others after a bad one. */
+const feelings = ['happy', 'excited', 'proud', 'sad', 'scared']
+const glad = 3
 const asks = [
-  (_: string, thing: string) => ` The ${thing} was`,
-  (_: string, thing: string) => ` The color of the ${thing} was`,
-  (name: string, thing: string) => ` ${name}'s ${thing} was`,
-  (_: string, thing: string) => ` Everyone could see that the ${thing} was`,
-  (name: string, thing: string) => ` ${name} looked at the ${thing}. It was`,
+  'NAME was very',
+  'NAME felt',
+  'It made NAME',
+  'NAME was so',
+  'Now NAME was',
+  'This made NAME feel',
 ]
 
 interface Item {
   /** Tokens of each paraphrase. */
   readonly prompts: readonly number[][]
-  /** Which colour is right. */
-  readonly right: number
+  /** Whether what has happened is good. */
+  readonly good: boolean
 }
 
 interface Opened {
   readonly model: Model
-  /** First tokens of the colours. */
+  /** Tokens of the feelings. */
   readonly answers: readonly number[]
   readonly learned: Int32Array | Uint16Array
   /** Windows of stories held out, and the loss on them. */
@@ -57,29 +79,34 @@ async function open(context: ExperimentContext): Promise<Opened> {
   const model = Model.open(defaultModel(), context.engine)
   const corpus = await stories(context, model.tokenizer!, undefined, 1000)
   const encode = (text: string): number[] => model.tokenizer!.encode(text, { addSpecialTokens: false }).ids
-  const answers = colours.map((colour) => encode(` ${colour}`)[0]!)
-  if (new Set(answers).size < answers.length) throw new Error('two colours begin with the same token')
+  const answers = feelings.map((feeling) => encode(` ${feeling}`)[0]!)
+  if (new Set(answers).size < answers.length) throw new Error('two feelings begin with the same token')
   const unrelated = windows(corpus.heldOut, { count: 48, length: 64, seed: 1 })
   return { model, answers, learned: corpus.learned, unrelated, loss: await lossOf(model, unrelated) }
 }
 
-/** Items of one half of the names and things: what is found on the one half is measured on the other. */
+/** Items of one half of the names, things and events: what is found on the one half is measured on the other. */
 function itemsOf(model: Model, half: 0 | 1, seed: number): Item[] {
   const uniform = random.generator(random.fold(seed, half))
-  const pick = (list: readonly string[]): string => list[Math.floor(uniform() * list.length)]!
-  const own = (list: readonly string[]): string[] => list.filter((_, i) => i % 2 === half)
-  return Array.from({ length: itemsEach }, () => {
-    const [name, thing, colour] = [pick(own(names)), pick(own(things)), pick(colours)]
-    const story = tells(name, thing, colour)
+  const pick = (list: readonly string[]): string => {
+    const own = list.filter((_, i) => i % 2 === half)
+    return own[Math.floor(uniform() * own.length)]!
+  }
+  return Array.from({ length: itemsEach }, (_, i) => {
+    const isGood = i % 2 === 0
+    const [name, thing, event] = [pick(names), pick(things), pick(isGood ? good : bad)]
     return {
-      prompts: asks.map((ask) => model.tokenizer!.encode(story + ask(name, thing)).ids),
-      right: colours.indexOf(colour),
+      prompts: asks.map((ask) => {
+        const text = `Once upon a time, there was a child named NAME. ${event} ${ask}`
+        return model.tokenizer!.encode(text.replaceAll('NAME', name).replaceAll('THING', thing)).ids
+      }),
+      good: isGood,
     }
   })
 }
 
 interface Answers {
-  /** Of each item the distribution over colours after each paraphrase. */
+  /** Of each item the distribution over feelings after each paraphrase. */
   readonly distributions: readonly (readonly Float64Array[])[]
   /** Whether each paraphrase is answered as most of its item's are. */
   readonly consistent: readonly boolean[]
@@ -124,12 +151,12 @@ async function answer(
   const distributions = items.map((_, i) => all.slice(i * asks.length, (i + 1) * asks.length))
   const chosen = distributions.map((own) => own.map(leading))
   const consistent = chosen.flatMap((own) => {
-    const counts = own.map((colour) => own.filter((other) => other === colour).length)
+    const counts = own.map((feeling) => own.filter((other) => other === feeling).length)
     const most = own[counts.indexOf(Math.max(...counts))]
-    return own.map((colour) => colour === most)
+    return own.map((feeling) => feeling === most)
   })
   const pairs = chosen.flatMap((own) =>
-    own.flatMap((colour, i) => own.slice(i + 1).map((other) => Number(colour === other))),
+    own.flatMap((feeling, i) => own.slice(i + 1).map((other) => Number(feeling === other))),
   )
   return {
     distributions,
@@ -137,7 +164,9 @@ async function answer(
     metrics: {
       agreement: mean(pairs),
       divergence: mean(distributions.map(divergence)),
-      accuracy: mean(items.flatMap(({ right }, i) => chosen[i]!.map((colour) => Number(colour === right)))),
+      accuracy: mean(
+        items.flatMap(({ good }, i) => chosen[i]!.map((feeling) => Number(feeling < glad === good))),
+      ),
     },
   }
 }
@@ -237,7 +266,7 @@ export default experiment({
   title: 'LF-Steering: features of consistency',
   claim:
     'A bias on the latent features of one layer in which consistent inputs differ from inconsistent ones makes a model answer paraphrases alike, more than steering dense states does, and leaves unrelated text alone.',
-  setting: `A story of two sentences tells the colour of a thing, five paraphrases ask for it; the answer is the likeliest of ${colours.length} colours. ${itemsEach} items of one half of the names and things to find everything on, as many of the other half to measure on. An input is consistent where it is answered as most of its item's paraphrases are. The layer is the one whose last states tell a linear probe most (area under the curve, on a third of the items). TopK SAE (k 32, ${training.expansion} times the width, ${training.steps} steps of ${training.batch} rows of stories and of the first half's prompts) on its hook_resid_post; bias of ${features} features. The dense vector is the difference of the means of the same states. Strength: of ${strengths.join(', ')} the one with the most agreement on the first half that costs at most ${allowed} nats a token on unrelated stories, or none. 'agreement' is over pairs of paraphrases, 'divergence' that of Jensen and Shannon. The paper's models answer questions of NLU and NLG sets. All arms together take about 4 minutes on one core.`,
+  setting: `A sentence tells what has happened to a child, good or bad, and ${asks.length} paraphrases ask how it feels; the answer is the likeliest of ${feelings.join(', ')}, and right where it is glad after a good event. ${itemsEach} items of one half of the names, things and events to find everything on, as many of the other half to measure on. An input is consistent where it is answered as most of its item's paraphrases are. The layer is the one whose last states tell a linear probe most (area under the curve, on a third of the items). TopK SAE (k 32, ${training.expansion} times the width, ${training.steps} steps of ${training.batch} rows of stories and of the first half's prompts) on its hook_resid_post; bias of ${features} features. The dense vector is the difference of the means of the same states. Strength: of ${strengths.join(', ')} the one with the most agreement on the first half that costs at most ${allowed} nats a token on unrelated stories, or none. 'agreement' is over pairs of paraphrases, 'divergence' that of Jensen and Shannon. The paper's models answer questions of NLU and NLG sets. All arms together take about 4 minutes on one core.`,
   model: describeModel(defaultModel()),
   data: 'Made-up stories; TinyStories for the SAE (2000 stories) and as unrelated text',
   baseline: 'unsteered',
