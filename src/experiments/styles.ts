@@ -46,7 +46,7 @@ export interface Styles {
 }
 
 const each = 1000
-const prompted = 96
+const prompted = 192
 const documents = 1500
 
 export async function openStyles(context: ExperimentContext): Promise<Styles> {
@@ -85,7 +85,7 @@ export async function openStyles(context: ExperimentContext): Promise<Styles> {
     .filter(({ score }) => score >= low && score <= high)
     .slice(0, prompted)
     .map(({ tokens }) => tokens)
-  const cost = cut(corpus.heldOut, 0.5, 1, 64).slice(0, 32)
+  const cost = cut(corpus.heldOut, 0.5, 1, 64).slice(0, 24)
   return {
     model,
     learned: labelled(first, each),

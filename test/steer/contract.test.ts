@@ -110,6 +110,10 @@ const examples: Readonly<Record<string, () => Readonly<Record<string, unknown>>>
   'value-vectors': () => ({ words: ['dog', 'happy'], coefficient: 2 }),
 }
 
+/** Two strengths, the second one the stronger, and others: of methods whose strength has ends, within them. */
+const strengthsOf = ({ id }: Method) =>
+  id === 'value-vectors' ? { one: 0.5, two: 1, others: [0.25, 0.75] } : { one: 1, two: 2, others: [-2, 0.5] }
+
 const methods: Method[] = []
 for (const open of Object.values(methodFiles)) {
   const method = await open()
@@ -144,7 +148,7 @@ describe.each(methods.map((method) => [method.id, method] as const))('%s', (_, m
   it('compiles nothing for another strength', async () => {
     await logits(model.edited(await at(method, 1)))
     const { compilations } = model
-    for (const strength of [-2, 0.5]) await logits(model.edited(await at(method, strength)))
+    for (const strength of strengthsOf(method).others) await logits(model.edited(await at(method, strength)))
     expect(model.compilations).toBe(compilations)
   })
 
@@ -163,13 +167,15 @@ describe.each(methods.map((method) => [method.id, method] as const))('%s', (_, m
 
   it('works on int4 weights, where the strength can be exchanged', async () => {
     using plain = seal(model, { weights: 'int4' })
-    using sealed = seal(model, { weights: 'int4', edit: await at(method, 1) })
-    const [one, two] = [await logits(sealed), await logits(sealed.edited(await at(method, 2)))]
+    const strengths = strengthsOf(method)
+    const stronger = await at(method, strengths.two)
+    using sealed = seal(model, { weights: 'int4', edit: await at(method, strengths.one) })
+    const [one, two] = [await logits(sealed), await logits(sealed.edited(stronger))]
     expect(sealed.compilations).toBe(1)
     // Far from rounding: further than the weights' own.
     const distance = (a: Float32Array, b: Float32Array): number => Math.hypot(...a.map((x, i) => x - b[i]!))
     expect(distance(two, await logits(plain))).toBeGreaterThan(distance(one, await logits(plain)))
-    using constant = seal(model, { weights: 'int4', edit: await at(method, 2) })
+    using constant = seal(model, { weights: 'int4', edit: stronger })
     expect(two).toEqual(await logits(constant))
   })
 
