@@ -9,6 +9,7 @@
 export * from './array/index.ts'
 export * from './decode/index.ts'
 export * from './embed/index.ts'
+export * as interp from './interp/index.ts'
 export * from './model/index.ts'
 export * from './onnx/index.ts'
 export * from './store/index.ts'

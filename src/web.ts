@@ -8,6 +8,13 @@
  */
 export * from './array/index.ts'
 export * from './decode/index.ts'
+export * from './interp/attention.ts'
+export * from './interp/attribute.ts'
+export * from './interp/earlyExit.ts'
+export * from './interp/lens.ts'
+export * from './interp/linearShortcut.ts'
+export * from './interp/patch.ts'
+export * from './interp/tunedLens.ts'
 export { type AdapterParams, type AdapterTree, applyAdapters, type LinearParams } from './model/adapters.ts'
 export { attach } from './model/attach.ts'
 export type { LoadedModel } from './model/bind.ts'

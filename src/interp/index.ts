@@ -1,3 +1,58 @@
-/** Looking inside: activations of a model, and sparse autoencoders on them. */
+/** Looking inside: lenses, patching, attribution, attention patterns; activations, and sparse autoencoders on them. */
 export * from './activations/index.ts'
+export {
+  attentionPatterns,
+  type HeadPattern,
+  type HeadScores,
+  headScores,
+  type RepetitionOptions,
+  type RepetitionScores,
+  repetitionScores,
+} from './attention.ts'
+export { type AttributeOptions, type Attribution, attribute, type Contribution } from './attribute.ts'
+export {
+  type Agreement,
+  agreement,
+  blocksAt,
+  type ExitOptions,
+  type ExitResult,
+  earlyExit,
+} from './earlyExit.ts'
+export {
+  type Lens,
+  type LensCell,
+  type LensKind,
+  type LensOptions,
+  LensReader,
+  LensReading,
+  lensKinds,
+  logitLens,
+  type Translator,
+  translate,
+} from './lens.ts'
+export { readLens, writeLens } from './lensFiles.ts'
+export {
+  fitShortcuts,
+  type Pair,
+  r2,
+  type ShortcutOptions,
+  StreamMoments,
+  shortcut,
+  shortcutLens,
+  streamMoments,
+  toLast,
+} from './linearShortcut.ts'
+export {
+  type Direction,
+  type PatchBy,
+  type PatchCell,
+  Patcher,
+  type PatchGrid,
+  type PatchMetrics,
+  type PatchOptions,
+  type PatchPrompts,
+  patchGrid,
+} from './patch.ts'
 export * from './sae/index.ts'
+export { readOut, streamSites } from './streams.ts'
+export { type TunedLensOptions, type TunedStep, trainTunedLens, tunedLensObjective } from './tunedLens.ts'

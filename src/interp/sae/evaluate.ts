@@ -10,14 +10,12 @@ import {
   type AdapterTree,
   applyAdapters,
   type DecoderParams,
-  type Edit,
-  forward,
   type Model,
-  rotaryTables,
-  Taps,
+  type TapOptions,
 } from '../../model/index.ts'
 import { ActivationSource } from '../activations/index.ts'
 import { decode, encode, type Sae, type SaeParams } from './sae.ts'
+import { traced } from './traced.ts'
 
 export interface EvaluateOptions {
   readonly model: Model
@@ -100,7 +98,6 @@ export async function evaluateSae(options: EvaluateOptions): Promise<Evaluation>
   const { site, siteOut = site, transcoder, dSae } = sae.config
   if (site === undefined || siteOut === undefined)
     throw new Error('this SAE does not say where it belongs: give it a site')
-  if (model.sealed) throw new Error('an SAE is evaluated in an open model, not in a sealed one')
   const source = new ActivationSource({
     model,
     tokens,
@@ -170,15 +167,9 @@ interface Places {
 }
 
 function sums(model: Model, params: DecoderParams, sae: Sae, tokens: Tensor, places: Places): Sums {
-  const { spec, positions } = model
   const { site, siteOut, exclude } = places
-  const rotary = rotaryTables(spec, positions)
-  const run = (read: readonly string[], edit: Readonly<Record<string, Edit>>) => {
-    const taps = new Taps(spec, { ...model.taps, read: [...read], edit: { ...model.taps.edit, ...edit } })
-    const { logits } = forward(spec, params, { tokens }, rotary, taps)
-    return { logits, reads: taps.finish() }
-  }
-  const plain = run([...new Set([site, siteOut])], {})
+  const run = (taps: TapOptions) => traced(model, params, tokens, taps)
+  const plain = run({ read: [...new Set([site, siteOut])] })
   const [input, wanted] = [plain.reads[site]!, plain.reads[siteOut]!]
   const [batch, time] = tokens.shape
   const rows = (activation: Tensor, width: number): Tensor => activation.reshape([batch!, time!, width])
@@ -197,8 +188,8 @@ function sums(model: Model, params: DecoderParams, sae: Sae, tokens: Tensor, pla
     : tokens.zero().cast('f32').add(1).broadcastTo(tokens.shape)
   const column = counts.expandDims(-1)
   const through = column.greater(0).where(given, y)
-  const replaced = run([], { [siteOut]: () => through.reshape(wanted.shape) })
-  const zero = run([], { [siteOut]: (activation) => activation.mul(0) })
+  const replaced = run({ edit: { [siteOut]: () => through.reshape(wanted.shape) } })
+  const zero = run({ edit: { [siteOut]: (activation) => activation.mul(0) } })
 
   const before = (value: Tensor): Tensor => value.slice(1, 0, -1)
   const targets = tokens.slice(1, 1)

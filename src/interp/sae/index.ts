@@ -15,6 +15,14 @@ export {
   evaluateSae,
   type SaeMetrics,
 } from './evaluate.ts'
+export {
+  type Context,
+  type ContextOptions,
+  type FeatureContexts,
+  type LogitEffects,
+  logitEffects,
+  topContexts,
+} from './features.ts'
 export { type NamedSae, SaeGroup, type SaeGroupOptions, type SaeMember } from './group.ts'
 export { type SaeMemory, type SaeObjectiveOptions, type SaeRows, saeObjective } from './objective.ts'
 export {
