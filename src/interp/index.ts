@@ -42,6 +42,7 @@ export {
   streamMoments,
   toLast,
 } from './linearShortcut.ts'
+export { areaUnderCurve, fitProbe, type Probe, type ProbeOptions } from './logistic.ts'
 export {
   type Direction,
   type PatchBy,

@@ -22,7 +22,7 @@ const itemsEach = 120
 /** Nats a token on unrelated stories that steering may cost where its strength is chosen. */
 const allowed = 0.02
 /** Strengths that are tried, of a bias and of a vector alike. */
-const strengths = [0.5, 1, 2, 4, 8, 16, 32] as const
+const strengths = [0.125, 0.25, 0.5, 1, 2, 4, 8, 16, 32] as const
 
 const names = ['Tom', 'Lily', 'Tim', 'Mia', 'Ben', 'Sue', 'Max', 'Anna', 'Sam', 'Lucy', 'Jack', 'Sara']
 const things = ['ball', 'car', 'hat', 'box', 'bird', 'boat', 'kite', 'cup', 'dress', 'doll', 'fish', 'toy']
