@@ -54,6 +54,7 @@ export {
   streamMoments,
   toLast,
 } from './linearShortcut.ts'
+export { areaUnderCurve, fitProbe, type Probe, type ProbeOptions } from './logistic.ts'
 export {
   type Law,
   type LawOptions,
