@@ -63,17 +63,20 @@ functions; calls are shown and not run, /tool RESULT answers them.`,
     json,
     ...rest
   }) {
-    const { jsonSchema, grammar, ...settings } = rest
+    const { jsonSchema, grammar, with: methods, ...settings } = rest
     if (json && prompt === undefined) throw new UsageError('--json gives one answer: ask with -p "..."')
     const source = template === undefined ? undefined : readText(template)
     const tools = toolsFile === undefined ? undefined : readTools(toolsFile)
-    await using opened = await openModel({ model: path, weights, lora, context, device, threads })
-    const { model } = opened
+    await using opened = await openModel(
+      { model: path, weights, lora, with: methods, context, device, threads },
+      { draws: true },
+    )
+    const { model, rules } = opened
     const conversation = new Conversation(
       model,
       { ...(source !== undefined && { template: source }), ...(tools && { tools }) },
       settings,
-      readConstraint(model, { jsonSchema, grammar }),
+      { ...readConstraint(model, { jsonSchema, grammar }), rules },
     )
     conversation.system = system
     await model.prepare()

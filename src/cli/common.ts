@@ -4,6 +4,7 @@ import * as z from 'zod'
 import { type Constraint, constraint, type JsonSchema, promptTokens } from '../decode/index.ts'
 import { attach, Encoder, kindOf, load, Model, Seq2Seq, seal, type WeightFormat } from '../model/index.ts'
 import { chooseProvider, Engine, nodeRuntime } from '../onnx/index.ts'
+import { type With, withMethods } from '../registry/with.ts'
 import { readAdapter } from '../train/adapters/peft.ts'
 import { type Adapter, withStrength } from '../train/index.ts'
 import { locateModel } from './hub.ts'
@@ -28,6 +29,10 @@ export const modelOptions = z.strictObject({
     .array(z.string().min(1))
     .optional()
     .describe('A PEFT adapter: its folder, and its strength (1 by default); several add up'),
+  with: z
+    .array(z.string().min(1))
+    .optional()
+    .describe('A method that steers the model or shapes what is drawn; several act in their order'),
   context: z.int().positive().optional().describe('Most positions; by default those the model was made for'),
   device: z
     .string()
@@ -56,6 +61,7 @@ export const constrainFlags = {
 export const modelFlags = {
   model: { short: 'm', value: 'MODEL' },
   lora: { also: ['adapter'], value: 'FOLDER[:STRENGTH]' },
+  with: { value: 'ID:KEY=VALUE,...' },
   context: { also: ['ctx-size'] },
   device: { value: 'NAME' },
 } as const satisfies Flags<typeof modelOptions>
@@ -64,6 +70,7 @@ export interface ModelSettings {
   readonly model: string
   readonly weights: WeightFormat
   readonly lora?: readonly string[] | undefined
+  readonly with?: readonly string[] | undefined
   readonly context?: number | undefined
   readonly device: string
   readonly threads?: number | undefined
@@ -72,24 +79,31 @@ export interface ModelSettings {
 /** A model and its engine, of which disposing disposes. */
 export interface Opened<M> {
   readonly model: M
+  /** Of the methods asked for; their edits are part of the model. */
+  readonly rules: With['rules']
   [Symbol.asyncDispose](): Promise<void>
 }
 
-/** Opens a decoder, fetched if need be, and seals it in the format asked for. */
-export const openModel = async (settings: ModelSettings): Promise<Opened<Model>> =>
-  openDecoder(await locate(settings))
+/**
+ * Opens a decoder, fetched if need be, with its methods, and seals it in the format asked for. Verbs that draw tokens
+ * take rules too.
+ */
+export const openModel = async (
+  settings: ModelSettings,
+  { draws = false }: { readonly draws?: boolean } = {},
+): Promise<Opened<Model>> => openDecoder(await locate(settings), draws)
 
-/** The same for verbs that take an encoder-decoder too. */
+/** The same for verbs that draw tokens and take an encoder-decoder too. */
 export async function openGenerator(settings: ModelSettings): Promise<Opened<Model | Seq2Seq>> {
   const located = await locate(settings)
-  return kindOf(located.path) === 'encoder-decoder' ? openWhole(located, Seq2Seq) : openDecoder(located)
+  return kindOf(located.path) === 'encoder-decoder' ? openWhole(located, Seq2Seq) : openDecoder(located, true)
 }
 
 /** The same for verbs that take every kind. */
 export async function openAny(settings: ModelSettings): Promise<Opened<Model | Encoder | Seq2Seq>> {
   const located = await locate(settings)
   const kind = kindOf(located.path)
-  if (kind === 'decoder') return openDecoder(located)
+  if (kind === 'decoder') return openDecoder(located, false)
   return kind === 'encoder' ? openWhole(located, Encoder) : openWhole(located, Seq2Seq)
 }
 
@@ -113,13 +127,15 @@ async function openEngine({ device, threads }: Located): Promise<Engine> {
 }
 
 /** A decoder with its adapters merged, in the format asked for. */
-async function openDecoder(located: Located): Promise<Opened<Model>> {
-  const { path, weights, lora = [], context } = located
+async function openDecoder(located: Located, draws: boolean): Promise<Opened<Model>> {
+  const { path, weights, lora = [], with: specs = [], context } = located
   const engine = await openEngine(located)
   try {
     const open = new Model({ engine, ...load(path), ...(context !== undefined && { context }) })
-    const model = seal(await withAdapters(open, lora, weights !== 'stored'), { weights })
-    return { model, [Symbol.asyncDispose]: () => engine.dispose() }
+    const adapted = await withAdapters(open, lora, weights !== 'stored')
+    const { edit, rules } = await withMethods(adapted, specs, { draws, note: status })
+    const model = seal(adapted, { weights, edit })
+    return { model, rules, [Symbol.asyncDispose]: () => engine.dispose() }
   } catch (error) {
     await engine.dispose()
     throw error
@@ -153,12 +169,13 @@ async function openWhole<M>(
   located: Located,
   kind: { open(path: string, engine: Engine): M },
 ): Promise<Opened<M>> {
-  const { model: name, path, weights, lora = [], context } = located
+  const { model: name, path, weights, lora = [], with: specs = [], context } = located
+  if (specs.length > 0) throw new UsageError(`--with is for decoders: ${name} takes no methods`)
   if (lora.length > 0) throw new UsageError(`--lora is for decoders: ${name} takes no adapters`)
   if (weights !== 'f32') throw new UsageError(`--weights ${weights} is for decoders: ${name} runs in f32`)
   if (context !== undefined) throw new UsageError(`--context is for decoders: that of ${name} is fixed`)
   const engine = await openEngine(located)
-  return { model: kind.open(path, engine), [Symbol.asyncDispose]: () => engine.dispose() }
+  return { model: kind.open(path, engine), rules: [], [Symbol.asyncDispose]: () => engine.dispose() }
 }
 
 /** The token ids of a text, with the special tokens that the model's configuration adds. */

@@ -1,30 +1,18 @@
 /** From an options schema to commander's flags, and from what they were given to checked options. */
 import { type Command, Option } from 'commander'
-import * as z from 'zod'
+import { explain, type Field, fieldsOf as fieldsOfSchema, isNumber, readValue } from '../method/index.ts'
 import { type Flag, UsageError, type Verb } from './verb.ts'
-
-/** The part of JSON Schema that options need. */
-interface Field {
-  readonly type?: 'string' | 'number' | 'integer' | 'boolean' | 'array' | 'object'
-  readonly items?: Field
-  readonly enum?: readonly string[]
-  readonly default?: unknown
-  readonly description?: string
-}
 
 const kebab = (key: string): string => key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 /** The key under which commander files a long flag. */
 const camel = (name: string): string => name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase())
 
 const longName = (key: string, flag: Flag | undefined): string => flag?.name ?? kebab(key)
-const isNumber = ({ type }: Field): boolean => type === 'integer' || type === 'number'
 /** Lists of numbers are one argument, `3,17,42`; other lists are a flag given again and again. */
 const isRepeated = ({ type, items }: Field): boolean => type === 'array' && !isNumber(items!)
 
-function fieldsOf({ options, flags = {} }: Verb): [key: string, field: Field, flag: Flag | undefined][] {
-  const schema = z.toJSONSchema(options, { io: 'input' }) as { properties: Readonly<Record<string, Field>> }
-  return Object.entries(schema.properties).map(([key, field]) => [key, field, flags[key]])
-}
+const fieldsOf = ({ options, flags = {} }: Verb): [key: string, field: Field, flag: Flag | undefined][] =>
+  Object.entries(fieldsOfSchema(options)).map(([key, field]) => [key, field, flags[key]])
 
 function placeholder({ type, items, enum: values }: Field): string {
   if (values) return values.join('|')
@@ -85,41 +73,13 @@ export function readFlags(verb: Verb, given: Readonly<Record<string, unknown>>):
 const show = (value: unknown): string =>
   Array.isArray(value) ? value.map(show).join(' ') : value === '' ? "''" : `${value}`
 
-/** A flag's text as the value that the schema expects. */
+/** A flag's text as the value that the schema expects; a flag without a value is there or not. */
 function parse(value: unknown, field: Field, flag: string): unknown {
   if (Array.isArray(value)) return value.map((item: unknown) => parse(item, field.items!, flag))
-  const text = value as string
-  if (field.type === 'array') return text.split(',').map((item) => parse(item, field.items!, flag))
-  if (field.type === 'object') return parseJson(text, flag)
-  if (!isNumber(field)) return value
-  if (text.trim() === '' || Number.isNaN(Number(text)))
-    throw new UsageError(
-      `${flag} ${text || "''"}: ${text ? `'${text}' is not a number` : 'a number is missing'}`,
-    )
-  return Number(text)
-}
-
-function parseJson(text: string, flag: string): unknown {
+  if (typeof value !== 'string') return value
   try {
-    return JSON.parse(text)
+    return readValue(value, field)
   } catch (error) {
-    throw new UsageError(`${flag} ${text}: not JSON: ${(error as Error).message}`)
-  }
-}
-
-/** What is wrong with a value, in words that fit behind it. */
-function explain(issue: z.core.$ZodIssue): string {
-  switch (issue.code) {
-    case 'too_small':
-      if (issue.origin === 'string' || issue.origin === 'array') return 'must not be empty'
-      return `must be ${issue.inclusive ? 'at least' : 'above'} ${issue.minimum}`
-    case 'too_big':
-      return `must be ${issue.inclusive ? 'at most' : 'below'} ${issue.maximum}`
-    case 'invalid_value':
-      return `must be ${issue.values.join(', ').replace(/, ([^,]*)$/, ' or $1')}`
-    case 'invalid_type':
-      return `must be ${issue.expected === 'int' ? 'a whole number' : `of type ${issue.expected}`}`
-    default:
-      return issue.message
+    throw new UsageError(`${flag} ${value || "''"}: ${(error as Error).message}`)
   }
 }

@@ -84,11 +84,19 @@ export default verb({
 is, with the finish reason 'aborted' and exit code 130. An encoder-decoder (T5) answers its prompt; it takes neither
 beams nor --prompt-logprobs.`,
   async run({ model: path, weights, lora, context, device, threads, json, prompt, tokens, ...rest }) {
-    const { jsonSchema, grammar, ...given } = rest
+    const { jsonSchema, grammar, with: methods, ...given } = rest
     exactlyOne({ '-p': prompt, '--tokens': tokens })
     const started = performance.now()
-    await using opened = await openGenerator({ model: path, weights, lora, context, device, threads })
-    const { model } = opened
+    await using opened = await openGenerator({
+      model: path,
+      weights,
+      lora,
+      with: methods,
+      context,
+      device,
+      threads,
+    })
+    const { model, rules } = opened
     const constrained = readConstraint(model, { jsonSchema, grammar })
     const { samples, ...sampling } = given
     const asked = (prompt ?? tokens!).flatMap((entry) => new Array<typeof entry>(samples).fill(entry))
@@ -100,7 +108,7 @@ beams nor --prompt-logprobs.`,
     // Awaited here: the engine is disposed of when this returns.
     return await interruptible(async (signal) => {
       const printer = json ? undefined : new Printer(rows)
-      const rates = await continueRows(model, rows, settings, { ...constrained, signal }, printer)
+      const rates = await continueRows(model, rows, settings, { ...constrained, rules, signal }, printer)
       printer?.end()
       if (settings.promptLogprobs && model instanceof Model)
         for (const row of rows) row.promptLogprobs = await scoreTokens(model, row.promptTokens)

@@ -18,6 +18,7 @@ import pull from './pull.ts'
 import reproduce from './reproduce.ts'
 import sae from './sae.ts'
 import score from './score.ts'
+import steer from './steer.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
 import tokenizer from './tokenizer.ts'
 import train from './train.ts'
@@ -30,6 +31,7 @@ const verbs: readonly Verb[] = [
   inspect,
   lens,
   patch,
+  steer,
   pull,
   convert,
   exportModel,

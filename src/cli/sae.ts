@@ -2,6 +2,8 @@
 import * as z from 'zod'
 import { jsonOption } from './common.ts'
 import { evaluate } from './sae/evaluate.ts'
+import { explain } from './sae/explain.ts'
+import { features } from './sae/features.ts'
 import { show } from './sae/show.ts'
 import { train } from './sae/train.ts'
 import { type Flag, UsageError, verb } from './verb.ts'
@@ -11,15 +13,17 @@ const text = z.string().min(1)
 
 const options = z.strictObject({
   action: z
-    .enum(['train', 'eval', 'show'])
-    .describe('train learns SAEs of a model; eval measures them in it; show looks at features'),
+    .enum(['train', 'eval', 'show', 'explain', 'features'])
+    .describe(
+      'train learns SAEs of a model; eval measures them in it; show looks at features; explain says what features are; features searches that',
+    ),
   recipe: text.optional().describe('train: a recipe, instead of the options below'),
   model: text.optional().describe('A folder in Hugging Face layout, a .gguf file, or org/name on the hub'),
   sae: z
     .array(text)
     .min(1)
     .optional()
-    .describe("eval, show: an SAE's folder, as SAELens or sparsify write it"),
+    .describe("eval, show, explain, features: an SAE's folder, as SAELens or sparsify write it"),
   file: z.array(text).min(1).optional().describe('Texts, in .txt or .txt.gz'),
   site: z
     .array(text)
@@ -37,7 +41,9 @@ const options = z.strictObject({
   rate: z.number().positive().optional().describe('train: learning rate'),
   tokens: positive
     .optional()
-    .describe('Tokens to learn from, to evaluate on, or to look through: 2,000,000, 32,768 and 65,536'),
+    .describe(
+      'Tokens to learn from, to evaluate on, to look through, or to explain from: 2,000,000, 32,768, 65,536 and 131,072',
+    ),
   heldOut: z
     .number()
     .positive()
@@ -50,8 +56,13 @@ const options = z.strictObject({
   feature: z
     .array(z.int().nonnegative())
     .optional()
-    .describe('show: features by number; some of all densities if not given'),
-  top: positive.optional().describe('show: contexts and logits of each feature; 5 if not given'),
+    .describe('show, explain, features: by number; some of all densities, all, or those found if not given'),
+  top: positive
+    .optional()
+    .describe(
+      'show: contexts and logits of each feature, 5 if not given; explain: contexts, 3; features: how many, 20',
+    ),
+  search: text.optional().describe('features: words of the explanation, or of the contexts'),
   out: text.optional().describe("train: the run's folder; eval: where density.svg goes"),
   resume: z
     .boolean()
@@ -71,6 +82,7 @@ const flags: Readonly<Record<string, Flag>> = {
   site: { value: 'SITE' },
   siteOut: { value: 'SITE' },
   kind: { value: 'KIND' },
+  search: { value: 'WORDS' },
   out: { short: 'o', value: 'FOLDER' },
   device: { value: 'NAME' },
 }
@@ -83,6 +95,8 @@ const taken: Readonly<Record<SaeFlags['action'], readonly (keyof SaeFlags)[]>> =
   ],
   eval: ['sae', 'heldOut', 'out'],
   show: ['sae', 'feature', 'top'],
+  explain: ['sae', 'feature', 'top'],
+  features: ['sae', 'feature', 'top', 'search'],
 }
 const shared: readonly string[] = ['action', 'model', 'file', 'tokens', 'length', 'device', 'threads', 'json']
 
@@ -95,6 +109,8 @@ export default verb({
   notes: `glossa sae train -m models/starter --site blocks.2.hook_resid_post --file stories.txt.gz -o runs/my-sae
 glossa sae eval -m models/starter --sae runs/my-sae/last/topk-2_resid_post --file stories.txt.gz
 glossa sae show -m models/starter --sae runs/my-sae/last/topk-2_resid_post --file stories.txt.gz --feature 17
+glossa sae explain -m models/starter --sae runs/my-sae/last/topk-2_resid_post --file stories.txt.gz
+glossa sae features --sae runs/my-sae/last/topk-2_resid_post --search dog
 
 Lines <|endoftext|> separate the documents of a text file. Sites are taps: glossa inspect -m MODEL lists them. A recipe
 trains several SAEs from one stream of activations; docs/sae.md has its keys, and what the metrics mean.`,
@@ -106,11 +122,12 @@ trains several SAEs from one stream of activations; docs/sae.md has its keys, an
         throw new UsageError(`${flagOf(key)} is not for sae ${given.action}`)
     }
     if (given.action === 'train') return train(given)
+    if (given.action === 'features') return features(given)
     if (given.model === undefined) throw new UsageError(`--model is missing: sae ${given.action} needs it`)
     if (!given.sae) throw new UsageError(`--sae is missing: sae ${given.action} needs it`)
     if (!given.file) throw new UsageError(`--file is missing: sae ${given.action} needs it`)
     const found = { ...given, model: given.model, sae: given.sae, file: given.file }
-    return given.action === 'eval' ? evaluate(found) : show(found)
+    return { eval: evaluate, show, explain }[given.action](found)
   },
 })
 

@@ -8,7 +8,7 @@ import type { TokenLogprob } from './logits.ts'
 import { checkBeams, type GenerateOptions, type Generation, parseOptions, rulesOf } from './options.ts'
 import type { PromptCache } from './promptCache.ts'
 import { type FinishReason, type GenerateEvent, Row } from './row.ts'
-import type { Rule } from './rule.ts'
+import { type Rule, type RuleMaker, ruleOf } from './rule.ts'
 import { scoreTokens } from './score.ts'
 import { generateTargets } from './targets.ts'
 
@@ -16,8 +16,8 @@ export interface Context {
   readonly signal?: AbortSignal
   /** What the output must be; applied before all rules. */
   readonly constrain?: Constraint
-  /** More rules, applied after those of the options. */
-  readonly rules?: readonly Rule[]
+  /** More rules, applied after those of the options; a maker is asked for one for each row. */
+  readonly rules?: readonly (Rule | RuleMaker)[]
   /** Edits that hold during generation. */
   readonly edit?: TapOptions['edit']
   /** What the last generation has left, where this one goes on from; for one row of a decoder. */
@@ -69,7 +69,7 @@ export async function* generate(
     .map((prompt) => promptTokens(model, prompt))
   const rows = asked.map((prompt, i) => {
     const own = asked.length === 1 ? seed : random.fold(seed, i)
-    const rules = [...constrain, ...rulesOf(settings, tokenizer), ...(context.rules ?? [])]
+    const rules = [...constrain, ...rulesOf(settings, tokenizer), ...(context.rules ?? []).map(ruleOf)]
     return isSeq2Seq(model)
       ? new Row([model.spec.start], settings, own, tokenizer, rules, model.spec.start)
       : new Row(prompt, settings, own, tokenizer, rules)

@@ -12,3 +12,12 @@ export interface RuleContext {
   readonly random: () => number
 }
 export type Rule = (logits: Float32Array, context: RuleContext) => void
+
+/** What makes the rules of rows: for a rule that remembers something. */
+export interface RuleMaker {
+  rule(): Rule
+}
+
+/** The rule of one row. */
+export const ruleOf = (source: Rule | RuleMaker): Rule =>
+  typeof source === 'function' ? source : source.rule()

@@ -1,5 +1,6 @@
 /** Looking inside: lenses, patching, attribution, attention patterns; activations, and sparse autoencoders on them. */
 export * from './activations/index.ts'
+export { assignment } from './assignment.ts'
 export {
   attentionPatterns,
   type HeadPattern,
@@ -53,6 +54,7 @@ export {
   streamMoments,
   toLast,
 } from './linearShortcut.ts'
+export { areaUnderCurve, fitProbe, type Probe, type ProbeOptions } from './logistic.ts'
 export {
   type Law,
   type LawOptions,
@@ -73,6 +75,7 @@ export {
   type PatchPrompts,
   patchGrid,
 } from './patch.ts'
+export * as explain from './sae/explain/index.ts'
 export * from './sae/index.ts'
 export { clusterValues, type Known, SaturationRule, saturationLayers } from './saturation.ts'
 export { readOut, streamSites } from './streams.ts'

@@ -4,6 +4,7 @@ export type { SkipGram } from './features.ts'
 export { loadKneserNey, loadSnm, saveKneserNey, saveSnm } from './file.ts'
 export { type Discounts, KneserNey, type KneserNeyOptions, trainKneserNey } from './kneserNey.ts'
 export { documentsOf, type HeldOut, heldOut, type TokenModel, type TokenRow } from './languageModel.ts'
+export { NaiveBayes, type NaiveBayesOptions, wordsOf } from './naiveBayes.ts'
 export {
   type Attention,
   compileNgrams,

@@ -40,6 +40,7 @@ it('has a cell for each value, and names everything', () => {
     '\ufffd',
   ])
     expect(texts).toContain(text)
+  expect(document.querySelector('svg > title')!.textContent).toBe('a < b')
   const cells = [...document.querySelectorAll('rect')].filter((rect) => rect.querySelector('title'))
   expect(cells).toHaveLength(6)
   expect(cells.map((cell) => cell.querySelector('title')!.textContent)).toContain('0, <b>: none')

@@ -157,6 +157,7 @@ export function heatmap(options: HeatmapOptions): string {
     text(content, at, { ...middle, transform: `rotate(-90 ${at[0]} ${at[1]})` })
   return (
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" ${font} font-size="${size}" fill="${ink}">` +
+    `<title>${escaped(title)}</title>` +
     `<defs><linearGradient id="scale" x1="0" y1="1" x2="0" y2="0">${stops.join('')}</linearGradient></defs>` +
     `<rect width="100%" height="100%" fill="${background}"/>` +
     text(title, [12, 22], { 'font-size': 13, 'font-weight': 600 }) +

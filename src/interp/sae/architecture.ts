@@ -13,6 +13,8 @@ export interface SaeBatch {
   readonly x: Tensor
   /** [batch, d_out] */
   readonly y: Tensor
+  /** f32 [batch], 0 to 1: how much of a concept each row has, for architectures that are told of one. */
+  readonly labels?: Tensor | undefined
 }
 
 export interface Surroundings<Options> {

@@ -24,6 +24,13 @@ export {
   topContexts,
 } from './features.ts'
 export { type NamedSae, SaeGroup, type SaeGroupOptions, type SaeMember } from './group.ts'
+export {
+  amad,
+  angularDistances,
+  type Distances,
+  type Groups,
+  layerGroups,
+} from './layerGroups.ts'
 export { type SaeMemory, type SaeObjectiveOptions, type SaeRows, saeObjective } from './objective.ts'
 export {
   decode,
@@ -35,5 +42,6 @@ export {
   type SaeParams,
   saeEdits,
 } from './sae.ts'
+export { type Matching, matchRows, matchSaes, type Stability, sharedThreshold, shareOf } from './stability.ts'
 export { geometricMedian, type SaeSizes, startParams } from './start.ts'
 export { unitNormDecoder } from './unitNorm.ts'

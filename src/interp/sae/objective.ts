@@ -5,10 +5,11 @@ import type { SaeBatch, TrainedParams } from './architecture.ts'
 import type { ChosenArchitecture } from './architectures/index.ts'
 import type { SaeSizes } from './start.ts'
 
-/** Rows of activations; `y` for a transcoder alone. */
+/** Rows of activations; `y` for a transcoder alone, `labels` for an architecture that is told of a concept. */
 export interface SaeRows {
   readonly x: Tensor
   readonly y?: Tensor
+  readonly labels?: Tensor
 }
 
 export interface SaeObjectiveOptions {
@@ -47,7 +48,7 @@ export function saeObjective(
     memory,
     loss(params, rows, _key, remembered) {
       const { step, age: before, own } = remembered as SaeMemory
-      const batch: SaeBatch = { x: rows.x, y: rows.y ?? rows.x }
+      const batch: SaeBatch = { x: rows.x, y: rows.y ?? rows.x, labels: rows.labels }
       const size = batch.x.shape[0] as number
       const age = (counts: Tensor): Tensor => counts.greater(0).where(0, before.add(size))
       const dead = (counts: Tensor): Tensor => age(counts).greaterEqual(deadAfter)

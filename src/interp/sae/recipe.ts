@@ -18,7 +18,7 @@ export const saeSpecSchema = z.strictObject({
   siteOut: site.optional().describe('A tap that it gives: a transcoder'),
   architecture: kind
     .default({ kind: 'topk' })
-    .describe('Kind and options: standard, p-annealing, gated, topk, batchtopk, jumprelu'),
+    .describe('Kind and options: standard, p-annealing, gated, topk, batchtopk, jumprelu, scar'),
   expansion: positive.default(16).describe('Features, as a multiple of the width that is read'),
   features: positive.optional().describe('Features, instead of a multiple'),
   seed: z.int().nonnegative().default(1).describe('Of its first directions'),

@@ -66,7 +66,10 @@ export interface Sae {
 const layerNormEpsilon = 1e-5
 
 /** What a run-time normalisation makes of the input, and how it is taken back from the output. */
-function normalized({ config }: Sae, x: Tensor): { input: Tensor; back: (y: Tensor) => Tensor } {
+export function normalized(
+  { config }: Pick<Sae, 'config'>,
+  x: Tensor,
+): { input: Tensor; back: (y: Tensor) => Tensor } {
   switch (config.normalize) {
     case 'none':
       return { input: x, back: (y) => y }
@@ -182,16 +185,21 @@ export function saeEdits(
 }
 
 /** [..., heads, size] as [..., heads × size], where the width says so. */
-function flattened(activation: Tensor, width: number): Tensor {
+export function flattened(activation: Tensor, width: number): Tensor {
   if (activation.shape.at(-1) === width) return activation
   return activation.reshape([...activation.shape.slice(0, -2), width])
 }
 
 /**
  * The SAE for activations as they are, of one for activations times `scale` (and times `scaleOut` at a transcoder's
- * output): W_enc · scale, W_dec / scaleOut, b_dec / scaleOut. Features stay the same.
+ * output): W_enc · scale, W_dec / scaleOut, b_dec / scaleOut. Features stay the same. An autoencoder that norms its
+ * input at run time sees no scale.
  */
 export function foldScale({ config, params }: Sae, scale: number, scaleOut = scale): Sae {
+  if (['layer_norm', 'constant_norm_rescale'].includes(config.normalize)) {
+    if (scale !== scaleOut) throw new Error(`an SAE with ${config.normalize} has one scale for both sides`)
+    return { config, params }
+  }
   const times = (leaf: Tensor, factor: number): Tensor =>
     tensor(
       (leaf.data as Float32Array).map((x) => x * factor),

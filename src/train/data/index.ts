@@ -21,11 +21,13 @@ export {
   packedRows,
 } from './packedRows.ts'
 export {
+  type LabelledBatch,
   type PaddedBatch,
   type PaddedBatches,
   type PaddedOptions,
   type PairBatch,
   padded,
+  paddedLabels,
   paddedPairs,
   type TokenBatch,
 } from './padded.ts'

@@ -16,6 +16,12 @@ export interface PaddedBatch extends TokenBatch {
   readonly cut: number
 }
 
+/** Rows with a number each: a class, a stance, a rating. */
+export interface LabelledBatch extends PaddedBatch {
+  /** f32 [batch]. */
+  readonly labels: Tensor
+}
+
 export interface PairBatch {
   readonly chosen: TokenBatch
   readonly rejected: TokenBatch
@@ -61,6 +67,21 @@ export const padded = (
     (chosen, indices) => {
       const { cut, ...batch } = collate(chosen, indices, options)
       return { ...batch, cut: cut.size }
+    },
+  )
+
+/** The same with the label of each row. */
+export const paddedLabels = (
+  rows: Rows<TrainingTokens & { readonly label: number }>,
+  options: PaddedOptions,
+): Promise<PaddedBatches<LabelledBatch>> =>
+  makeBatches(
+    rows,
+    options,
+    ({ tokens }) => tokens.length,
+    (chosen, indices) => {
+      const { cut, ...batch } = collate(chosen, indices, options)
+      return { ...batch, labels: tensor(Float32Array.from(chosen, ({ label }) => label)), cut: cut.size }
     },
   )
 

@@ -5,11 +5,12 @@ import batchTopK from './batchTopK.ts'
 import gated from './gated.ts'
 import jumpRelu from './jumpRelu.ts'
 import pAnneal from './pAnneal.ts'
+import scar from './scar.ts'
 import standard from './standard.ts'
 import topK from './topK.ts'
 
 export const architectures: Readonly<Record<string, Architecture>> = Object.fromEntries(
-  [standard, pAnneal, gated, topK, batchTopK, jumpRelu].map((one) => [one.id, one]),
+  [standard, pAnneal, gated, topK, batchTopK, jumpRelu, scar].map((one) => [one.id, one]),
 )
 
 export interface ChosenArchitecture {
