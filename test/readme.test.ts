@@ -9,7 +9,13 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const blocksOf = (document: string) => [
   ...readFileSync(join(root, document), 'utf8').matchAll(/```ts run\n(.*?)```/gs),
 ]
-const documents = ['README.md', 'docs/adapters.md', 'docs/training.md', 'docs/training-data.md']
+const documents = [
+  'README.md',
+  'docs/adapters.md',
+  'docs/steering.md',
+  'docs/training.md',
+  'docs/training-data.md',
+]
 
 describe.each(documents)('examples of %s', (document) => {
   const blocks = blocksOf(document)

@@ -1,7 +1,10 @@
 /** Small language models for experiments: one corpus, one shape, one budget, so that arms differ in one thing. */
+import { readFileSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { familyOf } from '../model/families/index.ts'
 import type { DecoderParams, DecoderSpec } from '../model/index.ts'
+import { bundledModel } from '../store/index.ts'
 import { loadTokenizer, type Tokenizer } from '../text/index.ts'
 import { coveringBatches, PackedBatches } from '../train/data/packed.ts'
 import { openText } from '../train/data/text.ts'
@@ -23,6 +26,18 @@ import type { ExperimentContext } from './experiment.ts'
 
 /** A file of this repository. */
 export const ownFile = (path: string): string => fileURLToPath(new URL(`../../${path}`, import.meta.url))
+
+/**
+ * The model that experiments look into: the default one, or the starter where that has not been trained. Results say which;
+ * an experiment's version has to change when the model does.
+ */
+export const defaultModel = (): string => bundledModel('default') ?? ownFile('models/starter')
+
+/** A model's folder and shape in words. */
+export function describeModel(path: string): string {
+  const config = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as Record<string, unknown>
+  return `models/${basename(path)}: ${config.model_type}, ${config.num_hidden_layers} layers of width ${config.hidden_size}, ${config.vocab_size} tokens`
+}
 
 /** What is made when it is first asked for: nothing is read where all arms are known. */
 export function once<T>(make: () => Promise<T>): () => Promise<T> {
