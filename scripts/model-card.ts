@@ -107,11 +107,13 @@ async function ngramScores(): Promise<Score[]> {
       await tokenizeCorpus({ length: texts.length, at: (i) => texts[i] }, tokenizer, { endOfText: null }),
     )
   const scores: Score[] = []
+  let last: { readonly like: unknown; readonly trained: ReturnType<typeof trainKneserNey> } | undefined
   for (const { name: corpus, texts, like } of unseen) {
-    const trained = trainKneserNey(await encode(await textsOf(like, true)), {
-      vocabulary: tokenizer.vocabSize,
-      order: 5,
-    })
+    if (last?.like !== like) {
+      const rows = await encode(await textsOf(like, true))
+      last = { like, trained: trainKneserNey(rows, { vocabulary: tokenizer.vocabSize, order: 5 }) }
+    }
+    const { trained } = last
     const bytes = texts.reduce((sum, text) => sum + Buffer.byteLength(text), 0)
     const { bitsPerByte } = heldOutNgram(trained, await encode(texts), bytes)
     note(`5-gram on ${corpus}: ${bitsPerByte.toFixed(4)} bits per byte`)

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const cli = join(root, 'dist', 'cli', 'main.js')
-const starter = join(root, 'models', 'starter')
+const own = join(root, 'models', 'default')
 const show = (path) => relative(process.cwd(), path) || '.'
 
 function run(args) {
@@ -25,18 +25,17 @@ function about(folder) {
 }
 
 function story() {
-  if (!existsSync(join(starter, 'config.json'))) {
+  if (!existsSync(join(own, 'config.json'))) {
     console.error(
-      `glossa: ${show(starter)} is missing. Any other model works: npm start -- generate -m MODEL -p "Once upon a time"`,
+      `glossa: ${show(own)} is missing. Any other model works: npm start -- generate -m MODEL -p "Once upon a time"`,
     )
     return 1
   }
-  const model = show(starter)
-  console.error(`${about(starter) ?? `A small model that this repository has trained (${model}).`}\n`)
+  console.error(`${about(own) ?? 'A small model that this repository has trained.'}\n`)
   const code = run([
     'generate',
     '-m',
-    model,
+    'default',
     '-p',
     'Once upon a time',
     '--temp',
@@ -48,9 +47,9 @@ function story() {
   ])
   if (code !== 0) return code
   console.error(`
-Next: npm start -- generate -m ${model} -p "The little dog" --temp 0.8
-      npm start -- score -m ${model} -p "The little dog was happy."
-      npm start -- inspect -m ${model} -p "The little dog" --tap blocks.0.attn.hook_pattern
+Next: npm start -- generate -m default -p "The little dog" --temp 0.8
+      npm start -- score -m default -p "The little dog was happy."
+      npm start -- inspect -m default -p "The little dog" --tap blocks.0.attn.hook_pattern
       npm start -- --help`)
   return 0
 }

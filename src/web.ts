@@ -8,6 +8,7 @@
  */
 export * from './array/index.ts'
 export * from './decode/index.ts'
+export * as interp from './interp/browser.ts'
 export { type AdapterParams, type AdapterTree, applyAdapters, type LinearParams } from './model/adapters.ts'
 export { attach } from './model/attach.ts'
 export type { LoadedModel } from './model/bind.ts'
@@ -35,17 +36,7 @@ export { sites, type TapOptions, Taps } from './model/taps.ts'
 export { type CompileOptions, Engine, type EngineOptions } from './onnx/engine.ts'
 export type { Runtime } from './onnx/runtime.ts'
 export { hasWebGpu, type WebRuntimeOptions, webRuntime } from './onnx/web.ts'
-export {
-  type ControlVector,
-  type ControlVectorOptions,
-  controlVectorEdits,
-  fitControlVector,
-} from './steer/contrast.ts'
-export { type FitSteerOptions, fitWordSteer, type StanceText } from './steer/fit.ts'
-export { alongDirection } from './steer/steer.ts'
-export { measureTexts, type SweepOptions, type SweepRow, sweep } from './steer/sweep.ts'
-export { transferSteer } from './steer/transfer.ts'
-export { joinSteers, type WordSteer, wordSteerEdits } from './steer/wordSteer.ts'
+export * as steer from './steer/browser.ts'
 export { tokenizerFromHuggingFace } from './text/load/huggingface.ts'
 export type { Tokenizer } from './text/tokenizer.ts'
 export * from './train/index.ts'

@@ -169,6 +169,32 @@ export function checkpoint<P extends readonly unknown[], R>(f: (...primals: P) =
   }
 }
 
+/**
+ * `f` with a derivative of its own, where the true one is zero or not there (straight-through estimators) or costs more
+ * than it has to. `pullback` gives the cotangents of the inputs (undefined: zero) from those of the outputs; it may use
+ * all outputs, so what the forward pass has computed can be one of them. Tensors that `f` captures get no gradient.
+ */
+export function customGradient(
+  name: string,
+  f: (...inputs: readonly Tensor[]) => readonly Tensor[],
+  pullback: (
+    cotangents: readonly (Tensor | undefined)[],
+    call: Pick<Call, 'inputs' | 'outputs'>,
+  ) => readonly (Tensor | undefined)[],
+): (...inputs: readonly Tensor[]) => Tensor[] {
+  return (...inputs) => {
+    const expansion = f(...inputs)
+    const op: Op<object> = {
+      name,
+      transparent: true,
+      shape: () => expansion.map(({ shape, dtype }) => ({ shape, dtype })),
+      onnx: () => undefined,
+      grad: pullback,
+    }
+    return apply(op, inputs, {}, expansion)
+  }
+}
+
 /** Differentiable tensors older than `before` that `outputs` are computed from, besides `known`. */
 function freeTensors(outputs: readonly Tensor[], before: number, known: ReadonlySet<Tensor>): Tensor[] {
   const seen = new Set<Tensor>(known)

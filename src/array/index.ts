@@ -2,7 +2,7 @@
 export * from './dim.ts'
 export * from './dtype.ts'
 export { fused, fusedOperations } from './fused.ts'
-export { backpropagate, checkpoint, grad, valueAndGrad, vjp } from './grad.ts'
+export { backpropagate, checkpoint, customGradient, grad, valueAndGrad, vjp } from './grad.ts'
 export { type Graph, printGraph } from './graph.ts'
 export { interpret } from './interpret.ts'
 export { type Axes, type AxisNames, type JitOptions, type Jitted, type Program, trace } from './jit.ts'

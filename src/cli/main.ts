@@ -11,9 +11,12 @@ import exportModel from './export.ts'
 import { addFlags, readFlags } from './flags.ts'
 import generate from './generate.ts'
 import inspect from './inspect.ts'
+import lens from './lens.ts'
 import methods from './methods.ts'
+import patch from './patch.ts'
 import pull from './pull.ts'
 import reproduce from './reproduce.ts'
+import sae from './sae.ts'
 import score from './score.ts'
 import steer from './steer.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
@@ -26,6 +29,8 @@ const verbs: readonly Verb[] = [
   chat,
   score,
   inspect,
+  lens,
+  patch,
   steer,
   pull,
   convert,
@@ -33,6 +38,7 @@ const verbs: readonly Verb[] = [
   train,
   adapt,
   tokenizer,
+  sae,
   methods,
   reproduce,
   doctor,

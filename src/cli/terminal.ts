@@ -10,6 +10,19 @@ const styled = (stream: Out): boolean =>
 export const dim = (text: string, stream: Out = process.stdout): string =>
   styled(stream) && text ? `\x1b[2m${text}\x1b[22m` : text
 
+/** Text that stands out: bold and reversed on a terminal, in guillemets elsewhere. */
+export const strong = (text: string, stream: Out = process.stdout): string =>
+  styled(stream) ? `\x1b[1;7m${text}\x1b[27;22m` : `«${text}»`
+
+type Rgb = readonly [red: number, green: number, blue: number]
+
+/** Text on a coloured ground, where escapes are shown. */
+export function coloured(text: string, ground: Rgb, ink: Rgb, stream: Out = process.stdout): string {
+  if (!styled(stream)) return text
+  const code = (kind: 38 | 48, colour: Rgb): string => `\x1b[${kind};2;${colour.map(Math.round).join(';')}m`
+  return `${code(48, ground)}${code(38, ink)}${text}\x1b[39;49m`
+}
+
 /** Whether the reader of stdout has gone: `glossa generate ... | head -1`. */
 let readerGone = false
 /** Whether a line that will go away again is shown. */

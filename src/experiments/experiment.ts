@@ -61,6 +61,8 @@ export interface Experiment {
   readonly version: number
   readonly seeds: readonly number[]
   run(context: ExperimentContext): Promise<void>
+  /** The plot as SVG, where it is not the bars of the first metric. */
+  readonly plot?: (rows: Rows) => string
   /** Decides by the rows alone; written before the numbers are known. */
   judge(rows: Rows): Outcome
 }

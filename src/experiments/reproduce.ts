@@ -79,6 +79,5 @@ export async function reproduce(
     seconds,
     date: new Date().toISOString().slice(0, 10),
   })
-  const [metric] = Object.keys(experiment.metrics)
-  return { result, files: writeResult(out, result, metric!, experiment.title) }
+  return { result, files: writeResult(out, result, experiment) }
 }

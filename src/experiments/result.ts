@@ -72,16 +72,22 @@ export function resultOf(
 }
 
 /** Writes the result and its plot, each whole or not at all. */
-export function writeResult(folder: string, result: Result, metric: string, title: string): string[] {
+export function writeResult(
+  folder: string,
+  result: Result,
+  { metrics, title, plot }: Pick<Experiment, 'metrics' | 'title' | 'plot'>,
+): string[] {
   mkdirSync(folder, { recursive: true })
+  const metric = Object.keys(metrics)[0]!
   const files = [
     [`${result.id}.json`, `${JSON.stringify(result, null, 1)}\n`],
     [
       `${result.id}.svg`,
-      bars(
-        result.rows.filter((row) => row.metric === metric),
-        { title, metric },
-      ),
+      plot?.(new Rows(result.rows)) ??
+        bars(
+          result.rows.filter((row) => row.metric === metric),
+          { title, metric },
+        ),
     ],
   ] as const
   return files.map(([name, text]) => {

@@ -127,6 +127,11 @@ export interface SmallOptions {
   readonly batches?: Batches<TokenBatch>
   /** Held-out loss of next-token prediction after these steps too. */
   readonly measureAt?: readonly number[]
+  /** Called with the parameters after these steps; 0 is before the first one. They are not to be kept: the next step may write over them. */
+  readonly visit?: {
+    readonly at: readonly number[]
+    readonly with: (params: DecoderParams, step: number, spec: DecoderSpec) => Promise<void>
+  }
 }
 
 function vocabularyOf({ tokenizer }: SmallOptions['corpus']): number {
@@ -176,10 +181,17 @@ export async function trainSmall(context: ExperimentContext, options: SmallOptio
     seed,
   })
   const curve: { step: number; loss: number }[] = []
+  const visit = async (step: number): Promise<void> => {
+    if (options.visit?.at.includes(step)) await options.visit.with(trainer.params, step, spec)
+  }
+  await visit(0)
   const clock = new Clock()
   for (let step = 1; step <= steps; step++) {
     context.signal?.throwIfAborted()
     await trainer.next()
+    clock.stop()
+    await visit(step)
+    clock.start()
     if (!measureAt.includes(step) || step === steps) continue
     clock.stop()
     curve.push({ step, loss: await heldOutLoss(context, spec, trainer.params, corpus, measured) })

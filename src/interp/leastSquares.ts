@@ -1,17 +1,10 @@
 /** Least squares from moments, in float64. */
 
 /**
- * X with (A + ridge · mean diagonal · I) X = B by Cholesky's decomposition. A [n, n] symmetric, B [n, m], row-major;
- * both are overwritten. Throws where A is not positive definite: there are directions that no observation has.
+ * L with A = L Lᵀ in the lower triangle of A [n, n], which it overwrites. Throws where A is not positive definite: there are
+ * directions that no observation has.
  */
-export function solveNormal(a: Float64Array, b: Float64Array, n: number, ridge: number): Float64Array {
-  if (a.length !== n * n || b.length % n !== 0)
-    throw new RangeError(`solveNormal: ${a.length} and ${b.length} numbers for ${n} unknowns`)
-  const m = b.length / n
-  let trace = 0
-  for (let i = 0; i < n; i++) trace += a[i * n + i]!
-  for (let i = 0; i < n; i++) a[i * n + i]! += (ridge * trace) / n
-  // A = L Lᵀ, L in the lower triangle.
+export function factorize(a: Float64Array, n: number): void {
   for (let j = 0; j < n; j++) {
     for (let i = j; i < n; i++) {
       let sum = a[i * n + j]!
@@ -24,6 +17,20 @@ export function solveNormal(a: Float64Array, b: Float64Array, n: number, ridge: 
         )
     }
   }
+}
+
+/**
+ * X with (A + ridge · mean diagonal · I) X = B by Cholesky's decomposition. A [n, n] symmetric, B [n, m], row-major;
+ * both are overwritten. Throws where A is not positive definite: there are directions that no observation has.
+ */
+export function solveNormal(a: Float64Array, b: Float64Array, n: number, ridge: number): Float64Array {
+  if (a.length !== n * n || b.length % n !== 0)
+    throw new RangeError(`solveNormal: ${a.length} and ${b.length} numbers for ${n} unknowns`)
+  const m = b.length / n
+  let trace = 0
+  for (let i = 0; i < n; i++) trace += a[i * n + i]!
+  for (let i = 0; i < n; i++) a[i * n + i]! += (ridge * trace) / n
+  factorize(a, n)
   const subtract = (to: number, from: number, factor: number): void => {
     for (let c = 0; c < m; c++) b[to * m + c]! -= factor * b[from * m + c]!
   }

@@ -18,6 +18,7 @@ export const sockets = [
   'exit',
   'judge',
   'language-model',
+  'lens',
   'objective',
   'program',
   'router',

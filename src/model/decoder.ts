@@ -250,10 +250,15 @@ export function forward(
   }
   const normal = normed(params.lnFinal, ...incoming)
   const final = params.lnFinal ? taps.at('ln_final.hook_normalized', normal) : normal
+  const logits = softcap(unembed(params, final), spec.logitSoftcap)
+  return { logits: taps.at('logits', logits), ...(given && { cache }) }
+}
+
+/** What the head reads from normalised residuals [..., width]: logits before a soft cap, [..., vocab]. */
+export function unembed(params: DecoderParams, final: Tensor): Tensor {
   // A head is a row for each token, whatever the layout of the blocks.
   const read = params.projectOut ? linear(final, params.projectOut, 'out-in') : final
-  const logits = linear(read, params.head ?? { weight: params.embed }, 'out-in')
-  return { logits: taps.at('logits', softcap(logits, spec.logitSoftcap)), ...(given && { cache }) }
+  return linear(read, params.head ?? { weight: params.embed }, 'out-in')
 }
 
 /** The rows of the embedding for tokens [batch, T]: [batch, T, width of the embeddings]. */

@@ -10,6 +10,7 @@ import { argumentsOf, type EditArguments, type Edits, editKey, joinEdits, withAr
 import { load } from './load.ts'
 import { checkNotMerged, mergeAdapters } from './merge.ts'
 import { type RotaryTables, rotaryTables } from './parts/position.ts'
+import type { Pass } from './pass.ts'
 import { prefixedCache } from './prefix.ts'
 import { Programs, type TokenRows, tokenRows } from './programs.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
@@ -35,6 +36,9 @@ export interface StepOutput {
 
 type Program<A extends readonly unknown[], R> = ((...args: A) => Promise<R>) &
   Pick<Jitted<A, R>, 'abortable' | 'prepare'>
+/** One that belongs to who has compiled it. */
+export type OwnProgram<A extends readonly unknown[], R> = Program<A, R> &
+  Pick<Jitted<A, R>, 'compilations' | 'dispose' | typeof Symbol.dispose>
 /** A program of a model and of those that share its weights under other adapters or edits. */
 interface Shared<A extends readonly unknown[], R> {
   readonly compilations: number
@@ -264,6 +268,35 @@ export class Model {
       throw new RangeError(
         `${length} positions, but the context is ${this.context} (the model was made for ${this.spec.context})`,
       )
+  }
+
+  /**
+   * A program of the caller's own over this model: `f` is traced with a forward pass that it can call with reads and
+   * edits, whose tensors may be arguments of `f`. `axes` name those of its arguments. The model does not keep it: hold
+   * on to it, and dispose of it.
+   */
+  compile<A extends readonly unknown[], R>(
+    name: string,
+    axes: readonly Axes[],
+    f: (pass: Pass, ...args: A) => R,
+  ): OwnProgram<A, R> {
+    const { edit = {} } = this.taps
+    const shared = this.#compile(name, { edit }, axes, {}, (params, taps, ...args: A) => {
+      const pass: Pass = {
+        params,
+        forward: (input, more) => {
+          const own = taps.with(more)
+          const { logits } = forward(this.spec, params, input, this.#rotary, own)
+          return { logits, reads: own.finish() }
+        },
+      }
+      return f(pass, ...args)
+    })
+    return Object.defineProperties(shared.bound(this, argumentsOf(edit)) as OwnProgram<A, R>, {
+      compilations: { get: () => shared.compilations },
+      dispose: { value: () => shared.dispose() },
+      [Symbol.dispose]: { value: () => shared.dispose() },
+    })
   }
 
   /** The compiled programs for these reads and edits. */

@@ -3,7 +3,7 @@
  * TransformerLens. Reads and edits are declared before tracing, so they are part of the compiled graph.
  */
 import type { Tensor } from '../array/index.ts'
-import { applyEdit, type Edit, type Edits, editsBySite } from './edits.ts'
+import { applyEdit, type Edit, type Edits, editsBySite, joinEdits } from './edits.ts'
 import { type DecoderSpec, mixerOf } from './spec.ts'
 
 export interface TapOptions {
@@ -99,14 +99,24 @@ export class Taps {
   readonly #read: ReadonlySet<string>
   readonly #edit: ReadonlyMap<string, readonly Edit[]>
   readonly #fired = new Set<string>()
+  readonly #model: DecoderSpec | ReadonlyMap<string, string>
 
   /** Throws for a site that the model does not have: a decoder's sites, or those given. */
   constructor(model: DecoderSpec | ReadonlyMap<string, string>, options: TapOptions = {}) {
+    this.#model = model
     const known = model instanceof Map ? (model as ReadonlyMap<string, string>) : sites(model as DecoderSpec)
     this.#read = new Set(options.read)
     this.#edit = new Map(editsBySite(options.edit))
     for (const site of [...this.#read, ...this.#edit.keys()])
       if (!known.has(site)) throw new Error(unknownSite(site, [...known.keys()]))
+  }
+
+  /** Those of another pass with more reads and edits, which act after these. */
+  with({ read = [], edit }: TapOptions): Taps {
+    return new Taps(this.#model, {
+      read: [...this.#read, ...read],
+      edit: joinEdits(Object.fromEntries(this.#edit), edit),
+    })
   }
 
   /** Whether a site is read or edited: what only a tap needs is not computed otherwise. */

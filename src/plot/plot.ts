@@ -2,6 +2,11 @@
 import * as Plot from '@observablehq/plot'
 import { parseHTML } from 'linkedom'
 
+/** A picture stands alone: dark on white, whatever the page around it looks like. */
+export const background = 'white'
+export const ink = '#222'
+export const font = 'font-family="system-ui, sans-serif"'
+
 export interface Series {
   readonly name: string
   readonly points: readonly { readonly x: number; readonly y: number }[]
@@ -125,5 +130,8 @@ function legendOf({ color }: Plot.PlotOptions): string {
     .join('')
 }
 
-const escaped = (text: string): string =>
-  text.replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!)
+/** Text inside of XML, which has no control characters and no half of a pair. */
+export const escaped = (text: string): string =>
+  text
+    .replace(/[^\P{C}\u{200c}\u{200d}]/gu, '\ufffd')
+    .replace(/[&<>"]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]!)

@@ -34,6 +34,7 @@ const elsewhere: Readonly<Record<Exclude<Socket, 'edit' | 'rule'>, string>> = {
   exit: 'no exit can be attached yet',
   judge: 'it judges texts that are there',
   'language-model': 'it is a language model itself',
+  lens: 'it looks into a model: glossa lens',
   objective: 'objectives are for training: glossa train, glossa adapt',
   program: 'it runs models, and is no part of one',
   router: 'it chooses between models',

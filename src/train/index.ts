@@ -29,6 +29,7 @@ export { makeStep, type Trained, type TrainingStep, trainingStep } from './step.
 export {
   type Batches,
   type StepReport,
+  type Steps,
   type Trainable,
   Trainer,
   type TrainerOptions,

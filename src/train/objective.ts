@@ -8,6 +8,8 @@ export interface Loss {
   readonly weight: Tensor
   /** Other sums to report, divided by the same weight. */
   readonly metrics?: Readonly<Record<string, Tensor>>
+  /** What the objective remembers after this batch, where it remembers anything. */
+  readonly memory?: unknown
 }
 
 /** `Parts` is what the objective needs of the model: the decoder's parameters, or those with a head, and so on. */
@@ -15,6 +17,11 @@ export interface Objective<Parts, Batch> {
   readonly id: string
   /** Names of the batch's axes, for all of its tensors or by branch: sizes that may change without compiling anew. */
   readonly axes: Axes
+  /**
+   * A tree of what is carried from batch to batch without being trained, such as counters and running means, as it is
+   * before the first. It is part of the run's state.
+   */
+  readonly memory?: unknown
   /** `key` is an i64 scalar, another one in each step: the seed of what is random in a loss. */
-  loss(parts: Parts, batch: Batch, key: Tensor): Loss
+  loss(parts: Parts, batch: Batch, key: Tensor, memory?: unknown): Loss
 }

@@ -70,6 +70,15 @@ export interface TrainingState {
   readonly step: number
   readonly params: unknown
   readonly optimizer: unknown
+  /** What the objective remembers; nothing for most. */
+  readonly memory?: unknown
+}
+
+/** What a run can be made of: a trainer, or several that take their steps together. */
+export interface Steps {
+  readonly state: TrainingState
+  restore(state: TrainingState): void
+  next(): Promise<StepReport>
 }
 
 interface Updated<Params, State> {
@@ -80,24 +89,26 @@ interface Updated<Params, State> {
 interface Summed {
   readonly sums: unknown
   readonly loss: Loss
+  readonly memory: unknown
 }
 
-export class Trainer<Params, Frozen, Parts, Batch, State> {
+export class Trainer<Params, Frozen, Parts, Batch, State> implements Steps {
   readonly options: TrainerOptions<Params, Frozen, Parts, Batch, State>
   readonly #accumulate: number
   #params: Params
   #state: State
+  #memory: unknown
   #step = 0
   readonly #whole: Jitted<
-    [Params, State, Frozen, Batch, key: Tensor, rate: Tensor],
-    Updated<Params, State> & { readonly loss: Loss }
+    [Params, State, Frozen, Batch, key: Tensor, rate: Tensor, memory: unknown],
+    Updated<Params, State> & { readonly loss: Loss; readonly memory: unknown }
   >
-  readonly #add: Jitted<[sums: unknown, Params, Frozen, Batch, key: Tensor], Summed>
+  readonly #add: Jitted<[sums: unknown, Params, Frozen, Batch, key: Tensor, memory: unknown], Summed>
   readonly #apply: Jitted<
     [Params, State, sums: unknown, weight: Tensor, rate: Tensor],
     Updated<Params, State>
   >
-  readonly #measure: Jitted<[Params, Frozen, Batch, key: Tensor], Loss>
+  readonly #measure: Jitted<[Params, Frozen, Batch, key: Tensor, memory: unknown], Loss>
 
   constructor(options: TrainerOptions<Params, Frozen, Parts, Batch, State>) {
     const { engine, model, objective, optimizer, clip, accumulate = 1 } = options
@@ -108,39 +119,53 @@ export class Trainer<Params, Frozen, Parts, Batch, State> {
     this.#accumulate = accumulate
     this.#params = model.params
     this.#state = optimizer.init(model.params)
+    // A copy, because each step writes its memory over the one before.
+    this.#memory = mapTree(objective.memory, copied)
 
-    const lossOf = (params: Params, frozen: Frozen, batch: Batch, key: Tensor): Loss =>
-      objective.loss(model.assemble(params, frozen), batch, key)
+    const lossOf = (params: Params, frozen: Frozen, batch: Batch, key: Tensor, memory: unknown) => {
+      const { memory: after, ...loss } = objective.loss(model.assemble(params, frozen), batch, key, memory)
+      return { loss, memory: after }
+    }
+    const remembered = (argument: string) =>
+      leaves(objective.memory).length > 0 ? { memory: argument } : undefined
     const update = (params: Params, state: State, grads: Params, rate: Tensor): Updated<Params, State> => {
       const clipped = clip === undefined ? { grads, norm: globalNorm(grads) } : clipByGlobalNorm(grads, clip)
       return { ...optimizer.update(params, clipped.grads, state, rate), norm: clipped.norm }
     }
     this.#whole = engine.jit(
-      (params: Params, state: State, frozen: Frozen, batch: Batch, key: Tensor, rate: Tensor) => {
-        const [[, loss], grads] = valueAndGrad((p: Params) => {
-          const found = lossOf(p, frozen, batch, key)
-          return [found.sum.div(found.weight), found] as const
+      (
+        params: Params,
+        state: State,
+        frozen: Frozen,
+        batch: Batch,
+        key: Tensor,
+        rate: Tensor,
+        memory: unknown,
+      ) => {
+        const [[, found], grads] = valueAndGrad((p: Params) => {
+          const made = lossOf(p, frozen, batch, key, memory)
+          return [made.loss.sum.div(made.loss.weight), made] as const
         })(params)
-        return { ...update(params, state, grads as Params, rate), loss }
+        return { ...update(params, state, grads as Params, rate), ...found }
       },
       {
         name: 'trainingStep',
         axes: [undefined, undefined, undefined, objective.axes],
-        inPlace: { params: '0', state: '1' },
+        inPlace: { params: '0', state: '1', ...remembered('6') },
       },
     )
     this.#add = engine.jit(
-      (sums: unknown, params: Params, frozen: Frozen, batch: Batch, key: Tensor) => {
-        const [[, loss], grads] = valueAndGrad((p: Params) => {
-          const found = lossOf(p, frozen, batch, key)
-          return [found.sum, found] as const
+      (sums: unknown, params: Params, frozen: Frozen, batch: Batch, key: Tensor, memory: unknown) => {
+        const [[, found], grads] = valueAndGrad((p: Params) => {
+          const made = lossOf(p, frozen, batch, key, memory)
+          return [made.loss.sum, made] as const
         })(params)
-        return { sums: zipTrees([sums, grads as unknown], ([sum, g]) => sum!.add(g!)), loss }
+        return { sums: zipTrees([sums, grads as unknown], ([sum, g]) => sum!.add(g!)), ...found }
       },
       {
         name: 'gradients',
         axes: [undefined, undefined, undefined, objective.axes],
-        inPlace: { sums: '0' },
+        inPlace: { sums: '0', ...remembered('5') },
       },
     )
     this.#apply = engine.jit(
@@ -152,8 +177,10 @@ export class Trainer<Params, Frozen, Parts, Batch, State> {
     )
     const measured = options.measured ?? objective
     this.#measure = engine.jit(
-      (params: Params, frozen: Frozen, batch: Batch, key: Tensor) =>
-        measured.loss(model.assemble(params, frozen), batch, key),
+      (params: Params, frozen: Frozen, batch: Batch, key: Tensor, memory: unknown) => {
+        const { memory: _, ...loss } = measured.loss(model.assemble(params, frozen), batch, key, memory)
+        return loss
+      },
       { name: 'measure', axes: [undefined, undefined, measured.axes] },
     )
   }
@@ -176,13 +203,15 @@ export class Trainer<Params, Frozen, Parts, Batch, State> {
 
   /** What a resumed run needs; the next step takes its memory. */
   get state(): TrainingState {
-    return { step: this.#step, params: this.#params, optimizer: this.#state }
+    const memory = this.#memory === undefined ? {} : { memory: this.#memory }
+    return { step: this.#step, params: this.#params, optimizer: this.#state, ...memory }
   }
 
   /** Goes on from a state of the same run. Throws where a tensor is missing or has another shape. */
-  restore({ step, params, optimizer }: TrainingState): void {
+  restore({ step, params, optimizer, memory }: TrainingState): void {
     this.#params = fitted(this.#params, params, 'params')
     this.#state = fitted(this.#state, optimizer, 'optimizer')
+    this.#memory = fitted(this.#memory, memory, 'memory')
     this.#step = step
   }
 
@@ -216,16 +245,18 @@ export class Trainer<Params, Frozen, Parts, Batch, State> {
   async #nextWhole(rate: number): Promise<{ loss: Loss; norm: Tensor }> {
     const { batches, model } = this.options
     const batch = await batches.at(this.#step)
-    const { params, state, loss, norm } = await this.#whole(
+    const { params, state, loss, norm, memory } = await this.#whole(
       this.#params,
       this.#state,
       model.frozen,
       batch,
       this.#key(this.#step),
       tensor([rate], []),
+      this.#memory,
     )
     this.#params = params
     this.#state = state
+    this.#memory = memory
     return { loss, norm }
   }
 
@@ -236,8 +267,10 @@ export class Trainer<Params, Frozen, Parts, Batch, State> {
     for (let i = 0; i < this.#accumulate; i++) {
       const index = this.#step * this.#accumulate + i
       const batch = await batches.at(index)
-      const result = await this.#add(sums, this.#params, model.frozen, batch, this.#key(index))
+      const key = this.#key(index)
+      const result = await this.#add(sums, this.#params, model.frozen, batch, key, this.#memory)
       sums = result.sums
+      this.#memory = result.memory
       total = total ? added(total, result.loss) : result.loss
     }
     const loss = total!
@@ -265,6 +298,7 @@ export class Trainer<Params, Frozen, Parts, Batch, State> {
         this.options.model.frozen,
         await batches.at(i),
         this.#key(-1 - i),
+        this.#memory,
       )
       total = total ? added(total, found) : found
     }
@@ -286,6 +320,9 @@ export class Trainer<Params, Frozen, Parts, Batch, State> {
     this.dispose()
   }
 }
+
+/** A tensor with the same contents in memory of its own. */
+const copied = (leaf: Tensor): Tensor => tensor(leaf.data.slice(), leaf.sizes, leaf.dtype)
 
 /** Two losses of host values as one. */
 function added(a: Loss, b: Loss): Loss {

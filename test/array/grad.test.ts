@@ -7,6 +7,7 @@ import { afterAll, describe, expect, test } from 'vitest'
 import {
   backpropagate,
   checkpoint,
+  customGradient,
   type Graph,
   gelu,
   grad,
@@ -264,6 +265,41 @@ describe('checkpoint', () => {
     } finally {
       rmSync(folder, { recursive: true })
     }
+  })
+})
+
+describe('customGradient', () => {
+  // The sign of x, with the derivative of tanh: its straight-through estimate.
+  const sign = customGradient(
+    'softSign',
+    (x) => [x!.sign(), x!.tanh()],
+    ([g, gTanh], { outputs: [, y] }) => [
+      (g && gTanh ? g.add(gTanh) : (g ?? gTanh))?.mul(y!.mul(y!).neg().add(1)),
+    ],
+  )
+
+  test('keeps the values, and gives its own gradient', async () => {
+    const x = tensor([-2, -0.5, 0, 0.3, 4])
+    const weights = tensor([1, -2, 3, 4, 5])
+    const [value, dx] = valueAndGrad((x: Tensor) => sign(x)[0]!.mul(weights).sum())(x)
+    expect(await numbers(value)).toEqual([-1 + 2 + 0 + 4 + 5])
+    const wanted = [-2, -0.5, 0, 0.3, 4].map((v, i) => [1, -2, 3, 4, 5][i]! * (1 - Math.tanh(v) ** 2))
+    const found = await numbers(dx)
+    wanted.forEach((value, i) => {
+      expect(found[i]!).toBeCloseTo(value, 5)
+    })
+  })
+
+  test('can be differentiated again, and runs in the reference interpreter', () => {
+    const x = tensor(Float64Array.of(0.3))
+    const { graph } = trace(
+      (x: Tensor) => grad((y: Tensor) => grad((z: Tensor) => sign(z)[0]!.sum())(y).sum())(x),
+      [x],
+    )
+    const [second] = interpret(graph, [toNd(x)])
+    const t = Math.tanh(0.3)
+    // Of 1 − tanh², through the output that the first gradient uses.
+    expect(second!.data[0]).toBeCloseTo(-2 * t * (1 - t * t), 12)
   })
 })
 

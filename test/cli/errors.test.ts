@@ -42,7 +42,7 @@ const cases: [args: string[], code: number, message: string | RegExp][] = [
   [['generate', '-m', llamaTiny, ...tokens, '--device', 'abacus'], 1, /execution provider 'abacus'.*cpu/],
   [['generate', '-m', llamaTiny, '-p', 'Once', 'upon'], 2, /needs quotes/],
   [['genrate'], 2, "unknown command 'genrate'; did you mean generate?"],
-  [['score', '-m', llamaTiny], 2, /give --text-file, -p or --tokens$/],
+  [['score', '-m', llamaTiny], 2, /give --text-file, -p, --tokens or --documents$/],
   [['score', '-m', llamaTiny, '--text-file', 'nowhere.txt'], 1, 'nowhere.txt: there is no such file'],
   [['score', '-m', llamaTiny, '--tokens', '500'], 1, 'token 500 is outside the vocabulary of 101'],
   [['inspect', '-m', llamaTiny, '--tap', 'logits'], 2, 'there is nothing to read: give -p or --tokens'],

@@ -3,12 +3,24 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
+import { random, type Tensor, tensor } from '../../src/array/index.ts'
 import { complete } from '../../src/decode/index.ts'
+import { writeSaeLens } from '../../src/interp/sae/files/index.ts'
+import type { Sae, SaeConfig } from '../../src/interp/sae/sae.ts'
 import type { Method } from '../../src/method/index.ts'
 import { type Edits, joinEdits, Model, seal } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { methodFiles } from '../../src/registry/methods.gen.ts'
-import { newWordSteer, type Steer, writeControlVector, writeWordSteer } from '../../src/steer/index.ts'
+import {
+  contrastBias,
+  newWordSteer,
+  prototypesOf,
+  type Steer,
+  writeBias,
+  writeControlVector,
+  writePrototypes,
+  writeWordSteer,
+} from '../../src/steer/index.ts'
 import { allClose } from '../reference.ts'
 
 const engine = new Engine(nodeRuntime({ threads: 1 }))
@@ -19,6 +31,39 @@ afterAll(async () => {
 })
 const model = Model.open('models/starter', engine)
 const { width } = model.spec
+
+const features = 48
+const sines = (seed: number): Float32Array =>
+  Float32Array.from({ length: features }, (_, i) => Math.max(0, Math.sin(seed * 5 + i * (seed + 2))))
+
+/** An SAE of random directions. */
+function randomSae(site: string, changes: Partial<SaeConfig> = {}): Sae {
+  const draw = random.gaussian(site.length)
+  const normal = (shape: [number, number], size: number): Tensor =>
+    tensor(
+      Float32Array.from({ length: shape[0] * shape[1] }, () => size * draw()),
+      shape,
+    )
+  return {
+    config: {
+      ...{ architecture: 'topk', k: 12, dIn: width, dOut: width, dSae: features, transcoder: false },
+      ...{ subtractBias: true, normalize: 'none', site, ...changes },
+    },
+    params: {
+      W_enc: normal([width, features], 0.3),
+      W_dec: normal([features, width], 0.3),
+      b_enc: tensor(new Float32Array(features)),
+      b_dec: tensor(new Float32Array(width)),
+    },
+  }
+}
+
+/** The folder of an SAE. */
+function written(sae: Sae): string {
+  const path = join(folder, sae.config.site!)
+  writeSaeLens(path, sae)
+  return path
+}
 
 /** Options of each method, with which strength 1 changes much. A new method needs an entry. */
 const examples: Readonly<Record<string, () => Readonly<Record<string, unknown>>>> = {
@@ -38,7 +83,37 @@ const examples: Readonly<Record<string, () => Readonly<Record<string, unknown>>>
     writeWordSteer(file, newWordSteer(model.spec, { rank: 4, epsilon: 0.01, deviation: 0.7, seed: 3 }))
     return { file }
   },
+  'lf-steering': () => {
+    const states = randomSae('blocks.2.hook_resid_post')
+    const file = join(folder, 'bias.safetensors')
+    writeBias(
+      file,
+      contrastBias(
+        sines(1).map((x) => 8 * x),
+        sines(2),
+        40,
+      ),
+      states.config,
+    )
+    return { sae: written(states), bias: file }
+  },
+  scar: () => ({
+    sae: written(randomSae('blocks.1.hook_mlp_out', { normalize: 'layer_norm', k: 40 })),
+    feature: 7,
+  }),
+  'sae-steer': () => ({ sae: written(randomSae('blocks.2.hook_mlp_out')), feature: 3 }),
+  'sparse-query': () => {
+    const queries = randomSae('blocks.3.attn.hook_q')
+    const file = join(folder, 'prototypes.safetensors')
+    writePrototypes(file, prototypesOf({ calm: sines(3), loud: sines(4) }), queries.config)
+    return { sae: written(queries), prototypes: file, target: 'loud', steps: 4 }
+  },
+  'value-vectors': () => ({ words: ['dog', 'happy'], coefficient: 2 }),
 }
+
+/** Two strengths, the second one the stronger, and others: of methods whose strength has ends, within them. */
+const strengthsOf = ({ id }: Method) =>
+  id === 'value-vectors' ? { one: 0.5, two: 1, others: [0.25, 0.75] } : { one: 1, two: 2, others: [-2, 0.5] }
 
 const methods: Method[] = []
 for (const open of Object.values(methodFiles)) {
@@ -60,7 +135,7 @@ const logits = async (of: Model, tokens = row(10, 1)): Promise<Float32Array> =>
   (await of.run([tokens])).logits!.data as Float32Array
 
 it('has an example of every method', () => {
-  expect(Object.keys(examples)).toEqual(methods.map(({ id }) => id))
+  expect(Object.keys(examples).sort()).toEqual(methods.map(({ id }) => id).sort())
 })
 
 describe.each(methods.map((method) => [method.id, method] as const))('%s', (_, method) => {
@@ -74,7 +149,7 @@ describe.each(methods.map((method) => [method.id, method] as const))('%s', (_, m
   it('compiles nothing for another strength', async () => {
     await logits(model.edited(await at(method, 1)))
     const { compilations } = model
-    for (const strength of [-2, 0.5]) await logits(model.edited(await at(method, strength)))
+    for (const strength of strengthsOf(method).others) await logits(model.edited(await at(method, strength)))
     expect(model.compilations).toBe(compilations)
   })
 
@@ -93,13 +168,15 @@ describe.each(methods.map((method) => [method.id, method] as const))('%s', (_, m
 
   it('works on int4 weights, where the strength can be exchanged', async () => {
     using plain = seal(model, { weights: 'int4' })
-    using sealed = seal(model, { weights: 'int4', edit: await at(method, 1) })
-    const [one, two] = [await logits(sealed), await logits(sealed.edited(await at(method, 2)))]
+    const strengths = strengthsOf(method)
+    const stronger = await at(method, strengths.two)
+    using sealed = seal(model, { weights: 'int4', edit: await at(method, strengths.one) })
+    const [one, two] = [await logits(sealed), await logits(sealed.edited(stronger))]
     expect(sealed.compilations).toBe(1)
     // Far from rounding: further than the weights' own.
     const distance = (a: Float32Array, b: Float32Array): number => Math.hypot(...a.map((x, i) => x - b[i]!))
     expect(distance(two, await logits(plain))).toBeGreaterThan(distance(one, await logits(plain)))
-    using constant = seal(model, { weights: 'int4', edit: await at(method, 2) })
+    using constant = seal(model, { weights: 'int4', edit: stronger })
     expect(two).toEqual(await logits(constant))
   })
 

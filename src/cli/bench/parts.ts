@@ -12,8 +12,9 @@ import type { Machine } from './machine.ts'
 import { median, type Ratio, race } from './measure.ts'
 import type { OpenCost } from './openChild.ts'
 import { Peer, PeerError } from './peers.ts'
+import { saeRun, saeShape, tinySaeShape } from './sae.ts'
 import { randomQuantized, shapes } from './shapes.ts'
-import { torchOnCuda, torchStep } from './torch.ts'
+import { torchOnCuda, torchSaeStep, torchStep } from './torch.ts'
 import { compileTraining, tinyShape, trainingRun, trainingShapes } from './training.ts'
 
 export interface Row {
@@ -241,6 +242,41 @@ const sized =
     ]
   }
 
+/** A step of a TopK sparse autoencoder, in tokens a second. */
+async function sae(bench: Bench): Promise<Row[]> {
+  const { engine, machine, rounds } = bench
+  const shape = bench.tiny ? tinySaeShape : saeShape
+  const { width, features, batch, k } = shape
+  const run = saeRun(engine, shape)
+  const rate = (ms: number): number => (1000 * batch) / ms
+  const { ms, row } = await against(
+    { ...bench, rounds: Math.min(rounds, 3) },
+    'PyTorch CPU',
+    run.step,
+    async () => ({
+      peer: { stop: () => undefined } as unknown as Peer,
+      run: () => torchSaeStep(shape, machine.threads),
+    }),
+  )
+  run.dispose()
+  const gflops = run.flops / 1e6 / ms
+  return [
+    {
+      name: `TopK SAE, ${width} to ${features}, k ${k}, ${batch} tokens`,
+      value: rate(ms),
+      unit: 'tokens/s',
+      peers: row ? ['missing' in row ? row : { ...row, value: rate(row.value) }] : [],
+    },
+    {
+      name: '  the same as dense products',
+      value: gflops,
+      unit: 'GFLOP/s',
+      share: { of: gflops / machine.peak, what: 'peak f32' },
+      peers: [],
+    },
+  ]
+}
+
 /** Opening a 500 MB model, in a fresh process. */
 async function opening({ rounds, note }: Bench): Promise<Row[]> {
   note('  a random checkpoint of 500 MB (made once) ...')
@@ -306,6 +342,7 @@ export const parts = {
   'training-5m': sized('5M'),
   'training-30m': sized('30M'),
   'training-125m': sized('125M'),
+  sae,
   opening,
   compiling,
 } as const

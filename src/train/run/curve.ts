@@ -8,7 +8,7 @@ import { type MetricsRow, readMetrics } from './metricsLog.ts'
 const most = 400
 
 /** Writes loss.svg in a run's folder: means of the training loss, and what was measured. */
-export function drawLosses(folder: string, title: string): string | undefined {
+export function drawLosses(folder: string, title: string, unit = 'nats'): string | undefined {
   const rows = readMetrics(folder)
   const learned = series('training', rows, 'loss')
   if (learned.points.length < 2) return undefined
@@ -21,7 +21,7 @@ export function drawLosses(folder: string, title: string): string | undefined {
     series(name.replace(/^validation\//, '').replace(/\/loss$/, ''), rows, name),
   )
   const path = join(folder, 'loss.svg')
-  const svg = lines([learned, ...measured], { title, x: 'step', y: 'nats' })
+  const svg = lines([learned, ...measured], { title, x: 'step', y: unit })
   writeAtomic(path, (put) => put(Buffer.from(svg)))
   return path
 }

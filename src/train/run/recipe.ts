@@ -94,10 +94,15 @@ export function learning({ optimizer: given, schedule, steps }: Recipe) {
 export function parseRecipe(json: unknown, source: string): Recipe {
   const result = recipeSchema.safeParse(json)
   if (result.success) return result.data
-  const problems = result.error.issues.map((issue) =>
-    issue.code === 'unrecognized_keys'
-      ? `unknown keys ${issue.keys.map((key) => `'${key}'`).join(', ')}${issue.path.length > 0 ? ` in '${issue.path.join('.')}'` : ''}`
-      : `'${issue.path.join('.')}': ${issue.message}`,
-  )
-  throw new Error(`${source}: ${problems.join('; ')}`)
+  throw new Error(`${source}: ${recipeProblems(result.error)}`)
 }
+
+/** What is wrong with a recipe, key by key. */
+export const recipeProblems = (error: z.ZodError): string =>
+  error.issues
+    .map((issue) =>
+      issue.code === 'unrecognized_keys'
+        ? `unknown keys ${issue.keys.map((key) => `'${key}'`).join(', ')}${issue.path.length > 0 ? ` in '${issue.path.join('.')}'` : ''}`
+        : `'${issue.path.join('.')}': ${issue.message}`,
+    )
+    .join('; ')

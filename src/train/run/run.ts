@@ -1,7 +1,7 @@
 /** The loop around a trainer's steps: measurements, checkpoints, reports, and going on after a stop. */
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import type { StepReport, Trainer } from '../trainer.ts'
+import type { StepReport, Steps } from '../trainer.ts'
 import { drawLosses } from './curve.ts'
 import { MetricsLog } from './metricsLog.ts'
 import { loadState, type Progress, saveState } from './state.ts'
@@ -15,6 +15,8 @@ export interface Measurement {
 export interface RunOptions {
   /** Of the run, for people. */
   readonly name: string
+  /** Unit of the loss in its curve; nats by default. */
+  readonly unit?: string
   /** The run's folder: its state, its metrics and what `write` puts there. */
   readonly folder: string
   readonly steps: number
@@ -62,10 +64,7 @@ export const stateFile = 'state.safetensors'
  * same run, stopped or killed anywhere and resumed, ends with the same bits: batches and random numbers are
  * functions of the step's number.
  */
-export async function run<P, F, M, B, S>(
-  trainer: Trainer<P, F, M, B, S>,
-  options: RunOptions,
-): Promise<RunResult> {
+export async function run(trainer: Steps, options: RunOptions): Promise<RunResult> {
   const { folder, steps, saveEvery = 100, measure, keep = [], write, signal } = options
   mkdirSync(folder, { recursive: true })
   const file = join(folder, stateFile)
@@ -108,7 +107,12 @@ export async function run<P, F, M, B, S>(
   while (progress.step < steps && !exhausted()) {
     if (signal?.aborted) {
       save()
-      return { progress, end: 'interrupted', model: undefined, curve: drawLosses(folder, options.name) }
+      return {
+        progress,
+        end: 'interrupted',
+        model: undefined,
+        curve: drawLosses(folder, options.name, options.unit),
+      }
     }
     const began = performance.now()
     const report = await trainer.next()
@@ -134,16 +138,12 @@ export async function run<P, F, M, B, S>(
     progress,
     end: exhausted() ? 'no longer better' : 'done',
     model: measure ? best : last,
-    curve: drawLosses(folder, options.name),
+    curve: drawLosses(folder, options.name, options.unit),
   }
 }
 
 /** The progress of the state in the folder, which the trainer takes on; or that of a run that begins. */
-function resumed<P, F, M, B, S>(
-  trainer: Trainer<P, F, M, B, S>,
-  file: string,
-  { recipe, resume }: RunOptions,
-): Progress {
+function resumed(trainer: Steps, file: string, { recipe, resume }: RunOptions): Progress {
   if (!existsSync(file)) return { step: 0, stale: 0, seen: 0, seconds: 0 }
   if (!resume)
     throw new Error(`${file}: there is a run already; resume it (--resume), or choose another folder (--out)`)

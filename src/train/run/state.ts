@@ -36,6 +36,7 @@ export function saveState(path: string, state: TrainingState, progress: Progress
   const branches = [
     ['params', state.params],
     ['optimizer', state.optimizer],
+    ['memory', state.memory],
   ] as const
   const tensors = branches.flatMap(([branch, tree]) =>
     leaves(tree).map(
@@ -78,7 +79,12 @@ export function loadState(path: string): { state: TrainingState; progress: Progr
       }),
     )
   return {
-    state: { step: progress.step, params: branch('params'), optimizer: branch('optimizer') },
+    state: {
+      step: progress.step,
+      params: branch('params'),
+      optimizer: branch('optimizer'),
+      memory: branch('memory'),
+    },
     progress,
     recipe: String(metadata[keys.recipe]),
   }

@@ -1,0 +1,12 @@
+/** What needs no files: looking inside in a browser. */
+export * from './attention.ts'
+export * from './attribute.ts'
+export * from './backwardLens.ts'
+export * from './earlyExit.ts'
+export * from './lens.ts'
+export * from './linearShortcut.ts'
+export * from './nextTokenLaw.ts'
+export * from './patch.ts'
+export * from './saturation.ts'
+export * from './tunedLens.ts'
+export * from './valueVectors.ts'
