@@ -41,7 +41,9 @@ const options = z.strictObject({
   rate: z.number().positive().optional().describe('train: learning rate'),
   tokens: positive
     .optional()
-    .describe('Tokens to learn from, to evaluate on, to look through, or to explain from: 2,000,000, 32,768, 65,536 and 131,072'),
+    .describe(
+      'Tokens to learn from, to evaluate on, to look through, or to explain from: 2,000,000, 32,768, 65,536 and 131,072',
+    ),
   heldOut: z
     .number()
     .positive()
@@ -55,7 +57,11 @@ const options = z.strictObject({
     .array(z.int().nonnegative())
     .optional()
     .describe('show, explain, features: by number; some of all densities, all, or those found if not given'),
-  top: positive.optional().describe('show: contexts and logits of each feature, 5 if not given; explain: contexts, 3; features: how many, 20'),
+  top: positive
+    .optional()
+    .describe(
+      'show: contexts and logits of each feature, 5 if not given; explain: contexts, 3; features: how many, 20',
+    ),
   search: text.optional().describe('features: words of the explanation, or of the contexts'),
   out: text.optional().describe("train: the run's folder; eval: where density.svg goes"),
   resume: z

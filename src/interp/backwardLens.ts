@@ -19,16 +19,12 @@
 import * as z from 'zod'
 import { backpropagate, crossEntropy, type Jitted, scalar, type Tensor, tensor } from '../array/index.ts'
 import { method } from '../method/index.ts'
-import {
-  type AdapterTree,
-  type DecoderParams,
-  forward,
-  type Model,
-  rotaryTables,
-  Taps,
-} from '../model/index.ts'
+import { forward } from '../model/decoder.ts'
+import type { AdapterTree, DecoderParams, Model } from '../model/index.ts'
 import { lookUp } from '../model/parts/linear.ts'
+import { rotaryTables } from '../model/parts/position.ts'
 import { type DecoderSpec, type DenseParams, type Linear, partOf } from '../model/spec.ts'
+import { Taps } from '../model/taps.ts'
 import { loaded } from './streams.ts'
 import { rankOf, readDirection } from './vocabulary.ts'
 

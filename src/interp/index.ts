@@ -1,5 +1,6 @@
 /** Looking inside: lenses, patching, attribution, attention patterns; activations, and sparse autoencoders on them. */
 export * from './activations/index.ts'
+export { assignment } from './assignment.ts'
 export {
   attentionPatterns,
   type HeadPattern,
@@ -9,7 +10,6 @@ export {
   type RepetitionScores,
   repetitionScores,
 } from './attention.ts'
-export { assignment } from './assignment.ts'
 export { type AttributeOptions, type Attribution, attribute, type Contribution } from './attribute.ts'
 export {
   BackwardLens,

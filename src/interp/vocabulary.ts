@@ -1,6 +1,7 @@
 /** Vectors of the residual stream as scores of tokens. */
 import type { Tensor } from '../array/index.ts'
-import { type DecoderParams, type DecoderSpec, unembed } from '../model/index.ts'
+import { unembed } from '../model/decoder.ts'
+import type { DecoderParams, DecoderSpec } from '../model/index.ts'
 import type { Linear } from '../model/spec.ts'
 
 /**

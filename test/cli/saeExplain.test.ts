@@ -24,7 +24,10 @@ beforeAll(() => {
   const { params, spec } = load(starter)
   const { width } = spec
   const [park] = loadTokenizer(starter).encode(' park').ids.slice(-1)
-  const row = (params.embed as unknown as { data: Float32Array }).data.slice(park! * width, (park! + 1) * width)
+  const row = (params.embed as unknown as { data: Float32Array }).data.slice(
+    park! * width,
+    (park! + 1) * width,
+  )
   const square = row.reduce((sum, value) => sum + value * value, 0)
   // Feature 0 is planted, feature 1 is never active.
   const [encoder, decoder] = [new Float32Array(width * 2), new Float32Array(2 * width)]
@@ -66,7 +69,10 @@ describe('glossa sae explain', { timeout: 240_000 }, () => {
     for (const { text: context } of features[0]!.top) expect(context).toContain('<< park>>')
     expect(features[1]!.explanation).toBeUndefined()
     expect(features[1]!.scores).toBeUndefined()
-    expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({ kind: 'glossa explanations 1', model: starter })
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toMatchObject({
+      kind: 'glossa explanations 1',
+      model: starter,
+    })
   })
 
   it('is searched by words', async () => {

@@ -17,7 +17,10 @@ const table = (all: Readonly<Record<string, Metrics>>, noise = 0.0005) =>
         name,
         seed,
         metrics: Object.fromEntries(
-          Object.entries(metrics).map(([metric, value]) => [metric, value + noise * (((arm + seed) % 3) - 1)]),
+          Object.entries(metrics).map(([metric, value]) => [
+            metric,
+            value + noise * (((arm + seed) % 3) - 1),
+          ]),
         ),
       })),
     ),
@@ -39,7 +42,14 @@ test('a power law', () => {
   const { slope, fit } = powerLaw([1, 2, 4, 8].map((x) => [x, 3 * x ** -0.3]))
   expect(slope).toBeCloseTo(-0.3, 12)
   expect(fit).toBeCloseTo(1, 12)
-  expect(powerLaw([[1, 1], [2, 0.4], [4, 1.4], [8, 0.9]]).fit).toBeLessThan(0.5)
+  expect(
+    powerLaw([
+      [1, 1],
+      [2, 0.4],
+      [4, 1.4],
+      [8, 0.9],
+    ]).fit,
+  ).toBeLessThan(0.5)
 })
 
 describe('topk-sae', () => {

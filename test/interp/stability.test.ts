@@ -21,7 +21,10 @@ const [width, features] = [24, 60]
 /** Rows for the decoder; the encoder is its transpose where nothing else is given. */
 function saeOf(decoder: readonly (readonly number[])[], encoder = decoder): Sae {
   const dSae = decoder.length
-  const columns = Float32Array.from({ length: width * dSae }, (_, at) => encoder[at % dSae]![Math.floor(at / dSae)]!)
+  const columns = Float32Array.from(
+    { length: width * dSae },
+    (_, at) => encoder[at % dSae]![Math.floor(at / dSae)]!,
+  )
   const sizes = { dIn: width, dOut: width, dSae, transcoder: false, subtractBias: true }
   return {
     config: { architecture: 'topk', k: 4, normalize: 'none', ...sizes },
@@ -59,7 +62,12 @@ describe('matching SAEs', () => {
     const { shared, share } = await matchSaes(engine, saeOf(rows), saeOf(mixed))
     expect(share).toBeCloseTo(0.5, 1)
     for (let i = 0; i < features / 2; i++) expect(shared[i]).toBe(1)
-    expect(shareOf(shared, shared.map((_, i) => Number(i < features / 2)))).toBe(1)
+    expect(
+      shareOf(
+        shared,
+        shared.map((_, i) => Number(i < features / 2)),
+      ),
+    ).toBe(1)
   })
 
   test('decoders alone are not enough: encoders have to agree', async () => {
@@ -72,7 +80,9 @@ describe('matching SAEs', () => {
   test('one with fewer features comes first', async () => {
     const rows = rowsOf(features, 1)
     expect((await matchSaes(engine, saeOf(rows.slice(0, 20)), saeOf(rows))).share).toBe(1)
-    await expect(matchSaes(engine, saeOf(rows), saeOf(rows.slice(0, 20)))).rejects.toThrow('fewer features first')
+    await expect(matchSaes(engine, saeOf(rows), saeOf(rows.slice(0, 20)))).rejects.toThrow(
+      'fewer features first',
+    )
   })
 })
 
@@ -105,7 +115,14 @@ describe('layer groups', () => {
   test('angles are those of the activations', async () => {
     const model = tinyModel(engine)
     const sites = ['hook_embed', 'blocks.0.hook_resid_post', 'blocks.1.hook_resid_post']
-    const source = new ActivationSource({ model, tokens: tinyCorpus(600), sites, length: 20, windows: 4, exclude: [0] })
+    const source = new ActivationSource({
+      model,
+      tokens: tinyCorpus(600),
+      sites,
+      length: 20,
+      windows: 4,
+      exclude: [0],
+    })
     const found = await angularDistances(source, 300)
     const sums = new Float64Array(9)
     let tokens = 0

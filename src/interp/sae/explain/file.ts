@@ -65,8 +65,7 @@ export function writeExplanations(folder: string, explanations: Omit<Explanation
 
 export function readExplanations(folder: string): Explanations {
   const path = join(folder, explanationsFile)
-  if (!existsSync(path))
-    throw new Error(`${path}: there is no such file; glossa sae explain writes it`)
+  if (!existsSync(path)) throw new Error(`${path}: there is no such file; glossa sae explain writes it`)
   let json: unknown
   try {
     json = JSON.parse(readFileSync(path, 'utf8'))
@@ -88,7 +87,10 @@ export function readExplanations(folder: string): Explanations {
  * Features whose explanation or contexts have all words, whatever their case: first where the explanation has them, then
  * by detection score.
  */
-export function searchExplanations({ features }: Pick<Explanations, 'features'>, words: string): Explanation[] {
+export function searchExplanations(
+  { features }: Pick<Explanations, 'features'>,
+  words: string,
+): Explanation[] {
   const wanted = words.toLowerCase().split(/\s+/).filter(Boolean)
   const rank = ({ explanation = '', top }: Explanation): number => {
     const [own, all] = [explanation, [explanation, ...top.map(({ text }) => text)].join(' ')].map((text) =>

@@ -19,7 +19,6 @@ export {
   sparsifiedReader,
   thresholdReader,
 } from './rows.ts'
-export { type ExplainOptions, explainSae } from './run.ts'
 export {
   type Clause,
   describeRule,
@@ -32,6 +31,7 @@ export {
   scoreToken,
   slots,
 } from './rule.ts'
+export { type ExplainOptions, explainSae } from './run.ts'
 export {
   type ExampleOptions,
   type Examples,
