@@ -34,8 +34,8 @@ const second = {
   config: { hidden_size: 96, intermediate_size: 256, num_hidden_layers: 3 },
 } as const
 
-const named = (value: number): string => `LM-Steer ${value > 0 ? '+' : '−'}${Math.abs(value)}`
-const moved = (value: number): string => `transferred ${value > 0 ? '+' : '−'}${Math.abs(value)}`
+const named = (value: number): string => `LM-Steer at ${value}`
+const moved = (value: number): string => `transferred at ${value}`
 
 interface Opened {
   readonly model: Model
