@@ -3,7 +3,7 @@
  *
  * @example
  * const engine = new Engine(nodeRuntime())
- * const model = seal(Model.open('models/starter', engine), { weights: 'int4' })
+ * const model = seal(Model.open('models/default', engine), { weights: 'int4' })
  * const [story] = await complete(model, ['Once upon a time'], { temperature: 0 })
  */
 export * from './array/index.ts'
@@ -12,6 +12,7 @@ export * from './embed/index.ts'
 export * as interp from './interp/index.ts'
 export * from './model/index.ts'
 export * from './onnx/index.ts'
+export { type With, type WithOptions, withMethods } from './registry/with.ts'
 export * as steer from './steer/index.ts'
 export * from './store/index.ts'
 export * from './text/index.ts'

@@ -37,6 +37,8 @@ export async function reproduce(
   mkdirSync(folder, { recursive: true })
   const found: { name: string; seed: number; metrics: Metrics }[] = []
   let seconds = 0
+  /** Which arm each file is of. */
+  const owners = new Map<string, string>()
   await experiment.run({
     engine,
     seeds,
@@ -53,6 +55,12 @@ export async function reproduce(
     async arm(name, seed, run) {
       signal?.throwIfAborted()
       const file = join(folder, `${name.replace(/[^\w.-]+/g, '_')}.${seed}.v${experiment.version}.json`)
+      const owner = owners.get(file) ?? name
+      if (owner !== name)
+        throw new Error(
+          `the arms '${owner}' and '${name}' of ${experiment.id} have one file, ${file}: rename one`,
+        )
+      owners.set(file, name)
       let kept: Kept
       if (!fresh && existsSync(file)) kept = JSON.parse(readFileSync(file, 'utf8')) as Kept
       else {

@@ -14,6 +14,7 @@ export const methodFiles: Readonly<Record<string, () => Promise<Method>>> = {
   neft: async () => (await import('../train/adapters/neft.ts')).default as Method,
   'ngram-transformer': async () => (await import('../ngram/ngramTransformer.ts')).default as Method,
   'patch-level': async () => (await import('../train/objectives/patchLevel.ts')).default as Method,
+  'sae-steer': async () => (await import('../steer/saeSteer.ts')).default as Method,
   scar: async () => (await import('../steer/scar.ts')).default as Method,
   snm: async () => (await import('../ngram/snm.ts')).default as Method,
   'sparse-query': async () => (await import('../steer/sparseQuery.ts')).default as Method,

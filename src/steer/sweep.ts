@@ -1,11 +1,13 @@
 /** A steer at several strengths: how often a text is what it shall be, and what that costs. */
-import { complete, type GenerateOptions, scoreBatch } from '../decode/index.ts'
+import { complete, type GenerateOptions, promptTokens, scoreBatch } from '../decode/index.ts'
 import type { Edits, Model } from '../model/index.ts'
 import { distinct, repetition } from './quality.ts'
 
 export interface SweepOptions {
   readonly strengths: readonly number[]
   readonly prompts: readonly string[]
+  /** Stands before each prompt, and is no part of what is scored. */
+  readonly prefix?: string
   /** Whether a continuation is what it shall be. */
   readonly isTarget: (text: string) => boolean
   /** Samples, seed and so on; 4 samples of 40 tokens at temperature 1 by default. */
@@ -31,13 +33,22 @@ export interface SweepRow {
 }
 
 /** What texts of a model are like; `judge` is the model under which they are scored. */
-export interface TextQuality extends Omit<SweepRow, 'strength'> {}
+export interface TextQuality extends Omit<SweepRow, 'strength'> {
+  readonly texts: readonly string[]
+}
 
 /** Generates with a model and measures. */
 export async function measureTexts(
   model: Model,
   judge: Model,
-  { prompts, isTarget, generate = {}, batch = 16, signal }: Omit<SweepOptions, 'strengths' | 'onProgress'>,
+  {
+    prompts,
+    prefix = '',
+    isTarget,
+    generate = {},
+    batch = 16,
+    signal,
+  }: Omit<SweepOptions, 'strengths' | 'onProgress'>,
 ): Promise<TextQuality> {
   const texts: string[] = []
   const tokens: (readonly number[])[] = []
@@ -45,17 +56,20 @@ export async function measureTexts(
   for (let from = 0; from < prompts.length; from += batch) {
     signal?.throwIfAborted()
     const own = prompts.slice(from, from + batch)
+    const asked = own.map((prompt) => prefix + prompt)
     // Each batch has its own stream of random numbers.
     const seed = (generate.seed ?? 0) + from
     const settings = { temperature: 1, maxTokens: 40, samples: 4, ...generate, seed }
-    const completions = await complete(model, own, settings, signal ? { signal } : {})
-    const written = completions.filter((one) => one.tokens.length > 0)
+    const completions = await complete(model, asked, settings, signal ? { signal } : {})
+    const bare = completions.map(({ promptTokens: given }, i) =>
+      prefix === '' ? given : promptTokens(judge, own[Math.floor(i / settings.samples)]!),
+    )
     const scores = await scoreBatch(
       judge,
-      written.map((one) => [...one.promptTokens, ...one.tokens]),
+      completions.map(({ tokens }, i) => [...bare[i]!, ...tokens]),
     )
-    for (const [i, one] of written.entries()) {
-      const scored = scores[i]!.slice(one.promptTokens.length - 1)
+    for (const [i, all] of scores.entries()) {
+      const scored = all.slice(bare[i]!.length - 1)
       sum -= scored.reduce((a, b) => a + b, 0)
       count += scored.length
     }
@@ -68,6 +82,7 @@ export async function measureTexts(
     distinct2: distinct(tokens, 2),
     repetition4: repetition(tokens, 4),
     example: texts[0] ?? '',
+    texts,
   }
 }
 
@@ -80,7 +95,8 @@ export async function sweep(
   const plain = model.edited(edits(0))
   const rows: SweepRow[] = []
   for (const strength of strengths) {
-    rows.push({ strength, ...(await measureTexts(model.edited(edits(strength)), plain, options)) })
+    const { texts: _, ...row } = await measureTexts(model.edited(edits(strength)), plain, options)
+    rows.push({ strength, ...row })
     onProgress?.(rows.length, strengths.length)
   }
   return rows

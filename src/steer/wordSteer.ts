@@ -13,9 +13,10 @@
  */
 import { concat, crossEntropy, random, type Tensor, tensor } from '../array/index.ts'
 import { forward } from '../model/decoder.ts'
-import { type Edits, type EditWithArguments, Taps } from '../model/index.ts'
+import type { Edits, EditWithArguments } from '../model/index.ts'
 import { rotaryTables } from '../model/parts/position.ts'
 import type { DecoderParams, DecoderSpec } from '../model/spec.ts'
+import { Taps } from '../model/taps.ts'
 import type { Objective } from '../train/index.ts'
 import { counted } from '../train/objectives/reading.ts'
 

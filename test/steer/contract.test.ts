@@ -101,6 +101,7 @@ const examples: Readonly<Record<string, () => Readonly<Record<string, unknown>>>
     sae: written(randomSae('blocks.1.hook_mlp_out', { normalize: 'layer_norm', k: 40 })),
     feature: 7,
   }),
+  'sae-steer': () => ({ sae: written(randomSae('blocks.2.hook_mlp_out')), feature: 3 }),
   'sparse-query': () => {
     const queries = randomSae('blocks.3.attn.hook_q')
     const file = join(folder, 'prototypes.safetensors')
