@@ -3,7 +3,7 @@
  *
  * @example
  * const engine = new Engine(nodeRuntime())
- * const model = seal(Model.open('models/starter', engine), { weights: 'int4' })
+ * const model = seal(Model.open('models/default', engine), { weights: 'int4' })
  * const [story] = await complete(model, ['Once upon a time'], { temperature: 0 })
  */
 export * from './array/index.ts'

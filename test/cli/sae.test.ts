@@ -121,7 +121,7 @@ describe('glossa sae', { timeout: 240_000 }, () => {
       ['sae', 'train', '-m', starter, '--site', 'a', '--file', 'x', '--kind', 'gated', '--k', '4'],
       /--k is of topk/,
     ],
-    [['sae', 'explain'], /train, eval or show/],
+    [['sae', 'prune'], /train, eval, show, explain or features/],
   ]
   it('refuses what it cannot mean', async () => {
     for (const [args, message] of refusals) {

@@ -53,38 +53,46 @@ test('a power law', () => {
 })
 
 describe('topk-sae', () => {
-  const rows = (topk: number, score: number, dead: number, wider = 0.25) =>
+  const rows = (topk: number, score: number, dead: number, wider = topk / Math.SQRT2, more = 43) =>
     table({
       'TopK, 1x': { 'normalised MSE': topk * 2, 'CE-loss score': score, L0: 32, dead: 0 },
       'TopK, 2x': { 'normalised MSE': topk * Math.SQRT2, 'CE-loss score': score, L0: 32, dead: 0 },
-      'TopK, 4x': { 'normalised MSE': topk, 'CE-loss score': score, L0: 32, dead: 0.02 },
-      'TopK, 8x': { 'normalised MSE': wider, 'CE-loss score': score, L0: 32, dead: 0 },
-      'TopK, 4x, no AuxK': { 'normalised MSE': topk, 'CE-loss score': score, L0: 32, dead },
+      'TopK, 4x': { 'normalised MSE': topk, 'CE-loss score': score, L0: 32, dead: 0 },
+      'TopK, 8x': { 'normalised MSE': wider, 'CE-loss score': score, L0: 32, dead: 0.02 },
+      'TopK, 8x, no AuxK': { 'normalised MSE': topk, 'CE-loss score': score, L0: 32, dead },
       'ReLU, L0 about 24': { 'normalised MSE': 0.5, 'CE-loss score': 0.8, L0: 24, dead: 0 },
-      'ReLU, L0 about 43': { 'normalised MSE': 0.4, 'CE-loss score': 0.9, L0: 43, dead: 0 },
+      'ReLU, L0 about 43': { 'normalised MSE': 0.4, 'CE-loss score': 0.9, L0: more, dead: 0 },
     })
   test('all three, two, none', () => {
     expect(topkSae(rows(0.35, 0.95, 0.3)).verdict).toBe('reproduced')
     expect(topkSae(rows(0.35, 0.84, 0.3)).verdict).toBe('partly')
+    const apart = topkSae(rows(0.35, 0.95, 0.3, undefined, 170))
+    expect(apart.verdict).toBe('partly')
+    expect(apart.reason).toContain('not on both sides of 32')
     expect(topkSae(rows(0.5, 0.8, 0.02, 0.9)).verdict).toBe('not at this scale')
   })
 })
 
 test('p-annealing: at all, at some, at none', () => {
-  const rows = (mse: readonly number[], score: number) =>
+  const rows = (mse: readonly number[], score: number, factor = 1) =>
     table(
       Object.fromEntries(
         [16, 32, 64].flatMap((l0, i) => [
           [armOf('L1', l0), { 'normalised MSE': 0.5 - 0.1 * i, 'CE-loss score': 0.8 + 0.05 * i, L0: l0 }],
           [
             armOf('p-annealing', l0),
-            { 'normalised MSE': 0.5 - 0.1 * i + mse[i]!, 'CE-loss score': 0.8 + 0.05 * i + score, L0: l0 },
+            {
+              'normalised MSE': 0.5 - 0.1 * i + mse[i]!,
+              'CE-loss score': 0.8 + 0.05 * i + score,
+              L0: factor * l0,
+            },
           ],
         ]),
       ),
     )
   expect(pAnnealing(rows([-0.03, -0.03, -0.03], 0.02)).verdict).toBe('reproduced')
   expect(pAnnealing(rows([-0.03, -0.03, -0.03], -0.02)).verdict).toBe('partly')
+  expect(pAnnealing(rows([-0.03, -0.03, -0.03], 0.02, 4)).verdict).toBe('not at this scale')
   expect(pAnnealing(rows([0.03, 0.03, 0.03], -0.02)).verdict).toBe('not at this scale')
 })
 

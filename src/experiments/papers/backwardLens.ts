@@ -237,7 +237,7 @@ async function ranksOf(
       if (row.side === side && row.position === prompt.length - 1)
         sums[row.layer]! += row.rank / vocab / own.length
   }
-  // In the last layer -δ begins with the target by construction: it is shown and does not count.
+  // In the last layer -δ is made of the target's row: it is shown and does not count.
   const counted = sums.slice(0, -1)
   return {
     'target rank': mean([...counted]),
@@ -253,7 +253,7 @@ export default experiment({
   title: 'Backward lens: the target in the gradients, and an edit by one forward pass',
   claim:
     'Gradients of feed-forward matrices have at most the rank of the number of tokens; their backward factors, read in the vocabulary, show the target; and adding its embedding along the input of one matrix, without a backward pass, edits as well as fine-tuning.',
-  setting: `${facts} prompts a seed of ${length} tokens of held-out stories, and for each a frequent word (one token of four letters or more) that is not among its ten likeliest continuations (the paper: CounterFact, GPT-2 XL). 'gradient error' and 'rank per position' (numerical, at 1e-4 of the largest column) compare the factors with the gradient of the whole model on two prompts a seed. 'target rank' is the share of the vocabulary that scores above the target at the last position, the mean over all layers but the last one, where the target leads by construction. Edits are of one prompt each; layer and rate of the shift are the ones that let 95 % of ${tuned} other targets lead at the least perplexity. 'same length' are steps of SGD whose update is as long as the shift, on the same matrix or on all feed-forward matrices; 'own rate' is SGD with a rate chosen as that of the shift, or the one with which most targets lead; 'random direction' writes along a random vector of the same length. 'in another context' is the target's probability where the first half of the prompt is another text, 'kept elsewhere' the share of other prompts whose likeliest token stays, 'perplexity ratio' that of 512 held-out tokens.`,
+  setting: `${facts} prompts a seed of ${length} tokens of held-out stories, and for each a frequent word (one token of four letters or more) that is not among its ten likeliest continuations (the paper: CounterFact, GPT-2 XL). 'gradient error' and 'rank per position' (numerical, at 1e-4 of the largest column) compare the factors with the gradient of the whole model on two prompts a seed. 'target rank' is the share of the vocabulary that scores above the target at the last position, the mean over all layers but the last one, where -δ is the target's row less the expected one, through the last norm. Edits are of one prompt each; layer and rate of the shift are the ones that let 95 % of ${tuned} other targets lead at the least perplexity. 'same length' are steps of SGD whose update is as long as the shift, on the same matrix or on all feed-forward matrices; 'own rate' is SGD with a rate chosen as that of the shift, or the one with which most targets lead; 'random direction' writes along a random vector of the same length. 'in another context' is the target's probability where the first half of the prompt is another text, 'kept elsewhere' the share of other prompts whose likeliest token stays, 'perplexity ratio' that of 512 held-out tokens.`,
   model: describeModel(defaultModel()),
   data: 'TinyStories, held out',
   baseline: 'nothing',

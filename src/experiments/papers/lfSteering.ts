@@ -360,8 +360,8 @@ export default experiment({
     const rises = gain.mean > 0.02 && gain.mean > gain.half && lost < 0.02
     const flat = cost <= 2 * allowed
     return {
-      verdict: !rises || !flat ? 'not at this scale' : ahead.mean > 0 ? 'reproduced' : 'partly',
-      reason: `Agreement ${rows.mean('unsteered', 'agreement').toFixed(3)} unsteered, ${rows.mean(ours, 'agreement').toFixed(3)} with LF-Steering (${signed(gain, 3)}), ${rows.mean(dense, 'agreement').toFixed(3)} with a dense vector (${signed(ahead, 3)} against it); accuracy ${rows.mean('unsteered', 'accuracy').toFixed(3)}, ${rows.mean(ours, 'accuracy').toFixed(3)} and ${rows.mean(dense, 'accuracy').toFixed(3)}; LF-Steering costs ${cost.toFixed(4)} nats a token on unrelated stories. Asked for: agreement up by more than 0.02, beyond the interval, with less than 0.02 of accuracy lost and at most ${2 * allowed} nats; 'partly' where the dense vector gives as much.`,
+      verdict: !rises || !flat ? 'not at this scale' : ahead.mean > ahead.half ? 'reproduced' : 'partly',
+      reason: `Agreement ${rows.mean('unsteered', 'agreement').toFixed(3)} unsteered, ${rows.mean(ours, 'agreement').toFixed(3)} with LF-Steering (${signed(gain, 3)}), ${rows.mean(dense, 'agreement').toFixed(3)} with a dense vector (${signed(ahead, 3)} against it); accuracy ${rows.mean('unsteered', 'accuracy').toFixed(3)}, ${rows.mean(ours, 'accuracy').toFixed(3)} and ${rows.mean(dense, 'accuracy').toFixed(3)}; LF-Steering costs ${cost.toFixed(4)} nats a token on unrelated stories. Asked for: agreement up by more than 0.02, beyond the interval, with less than 0.02 of accuracy lost and at most ${2 * allowed} nats; 'partly' where it is not ahead of the dense vector beyond the interval.`,
     }
   },
 })
