@@ -16,6 +16,7 @@ const arms: Readonly<Record<string, readonly [sad: number, perplexity: number, s
   nothing: [0.3, 10, 0.2],
   'LM-Steer at 1': [0.5, 11, 0.2],
   'LM-Steer at 2': [0.7, 12, 0.2],
+  'LM-Steer at 4': [0.9, 14, 0.2],
   prompt: [0.4, 10, 0.2],
   LoRA: [0.6, 12, 0.2],
   'mean difference × 1': [0.4, 10, 0.2],

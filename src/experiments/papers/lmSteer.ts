@@ -24,9 +24,11 @@ const training = { steps: 300, batch: 16, length: 64 } as const
 const steer = { rank: 64, epsilon: 1e-3, rate: 0.01 } as const
 const loraRate = 0.003
 const strengths = [-2, -1, 1, 2] as const
+/** Not judged: measured after the others were known, which cost almost nothing, as far as the vector was. */
+const further = 4
 const vectorStrengths = [1, 2, 4] as const
-const prompts = 32
-const samples = 4
+const prompts = 48
+const samples = 8
 const tokens = 40
 const prefix = 'This is a very sad story. Everyone was sad and cried a lot. '
 const second = {
@@ -133,7 +135,7 @@ export default experiment({
   title: 'LM-Steer: a linear change of the output embeddings steers the style',
   claim:
     'A matrix W learned on labelled texts steers a frozen model through (I + εW) on its output embeddings: in proportion to ε, together with others by addition, and in another model by a linear map between the embeddings; as well as controlled decoding and fine-tuning do.',
-  setting: `Sad against happy: two neighbouring sentences of TinyStories with sad words of VADER's lexicon and no happy ones, or the other way round, 1000 of each. LM-Steer of rank ${steer.rank} (ε ${steer.epsilon}, rate ${steer.rate}, Adam, ${training.steps} steps of ${training.batch} texts). LoRA of rank 4 sees as many texts, all sad (rate ${loraRate}); the mean difference is of the states of all 2000 texts behind the middle layer; the prompt is '${prefix.trim()}'. 'sad' is the share of ${prompts * samples} continuations (${prompts} beginnings of other stories, ${tokens} tokens, temperature 1) that naive Bayes takes for sad, which learned from other stories and sees no word of the lexicon; 'words' the share without happy words or with sad ones too. 'perplexity' is of the continuations under the model as it is, given the bare beginning; 'speech' the share with direct speech, the second style of 'both steers'. The second model is trained here, ${second.steps} steps, with the same tokenizer. The paper steers GPT-2 and GPT-Neo between reviews of both kinds, judged by a classifier.`,
+  setting: `Sad against happy: two neighbouring sentences of TinyStories with sad words of VADER's lexicon and no happy ones, or the other way round, 1000 of each. LM-Steer of rank ${steer.rank} (ε ${steer.epsilon}, rate ${steer.rate}, Adam, ${training.steps} steps of ${training.batch} texts). LoRA of rank 4 sees as many texts, all sad (rate ${loraRate}); the mean difference is of the states of all 2000 texts behind the middle layer; the prompt is '${prefix.trim()}'. 'sad' is the share of ${prompts * samples} continuations (${prompts} beginnings of other stories, ${tokens} tokens, temperature 1) that naive Bayes takes for sad, which learned from other stories and sees no word of the lexicon; 'words' the share without happy words or with sad ones too. 'perplexity' is of the continuations under the model as it is, given the bare beginning; 'speech' the share with direct speech, the second style of 'both steers'. The second model is trained here, ${second.steps} steps, with the same tokenizer. A first run with 128 continuations left the lower end within its interval (0.13 against 0.26), and the verdict at 'not at this scale'; with three times as many it is measured by the same rule. The paper steers GPT-2 and GPT-Neo between reviews of both kinds, judged by a classifier.`,
   model: describeModel(defaultModel()),
   data: 'TinyStories; the lexicon of VADER',
   baseline: 'nothing',
@@ -145,7 +147,7 @@ export default experiment({
     speech: { better: 'higher', unit: 'share of continuations' },
     words: { better: 'higher', unit: 'share of continuations' },
   },
-  version: 1,
+  version: 2,
   seeds: [0, 1, 2],
   async run(context) {
     const { engine, note } = context
@@ -180,7 +182,7 @@ export default experiment({
         })
       await arm('nothing', async ({ model }) => [model, model])
       await arm('prompt', async ({ model }) => [model, model, prefix])
-      for (const value of strengths)
+      for (const value of [...strengths, further])
         await arm(named(value), async ({ model }) => [model.edited(only(await sad(), value)), model])
       const vector = once(async () => {
         const { model, texts } = await opened()
@@ -244,6 +246,7 @@ function judge(rows: Rows) {
     above(rows.difference('both steers', 'nothing', 'speech'))
   const moves = above(rows.difference(moved(2), moved(-2), 'sad'))
   const share = (x: number): string => x.toFixed(2)
+  const yes = (held: boolean): string => (held ? 'yes' : 'no')
   const held = [steers, level, adds, moves].filter(Boolean).length
   return {
     verdict:
@@ -252,6 +255,6 @@ function judge(rows: Rows) {
         : steers && held > 1
           ? ('partly' as const)
           : ('not at this scale' as const),
-    reason: `Share of sad continuations at −2, −1, 0, 1, 2: ${rates.map(share).join(', ')}. Within ${affordable} times the perplexity of unsteered texts (${rows.mean('nothing', 'perplexity').toFixed(1)}) the best LM-Steer (${ours.name}) has ${share(ours.rate)}, the best baseline (${theirs.name}) ${share(theirs.rate)}. Both steers: sad ${share(rows.mean('both steers', 'sad'))}, speech ${share(rows.mean('both steers', 'speech'))} of ${share(rows.mean('nothing', 'speech'))}. In the second model: ${share(rows.mean(moved(-2), 'sad'))} at −2, ${share(rows.mean('second model', 'sad'))} without, ${share(rows.mean(moved(2), 'sad'))} at 2. Asked for: monotone, with both ends beyond the 95 % interval of the differences; no more than 0.05 behind the best baseline at that cost; both styles up under both steers, and +2 above −2 after the transfer, beyond the interval. 'partly' is the first and one other.`,
+    reason: `Share of sad continuations at −2, −1, 0, 1, 2: ${rates.map(share).join(', ')}. Within ${affordable} times the perplexity of unsteered texts (${rows.mean('nothing', 'perplexity').toFixed(1)}) the best LM-Steer (${ours.name}) has ${share(ours.rate)}, the best baseline (${theirs.name}) ${share(theirs.rate)}. Both steers: sad ${share(rows.mean('both steers', 'sad'))}, speech ${share(rows.mean('both steers', 'speech'))} of ${share(rows.mean('nothing', 'speech'))}. In the second model: ${share(rows.mean(moved(-2), 'sad'))} at −2, ${share(rows.mean('second model', 'sad'))} without, ${share(rows.mean(moved(2), 'sad'))} at 2. At ${further}, which is not judged, since it was added when the rest was known: ${share(rows.mean(named(further), 'sad'))} at a perplexity of ${rows.mean(named(further), 'perplexity').toFixed(1)}. Asked for: monotone, with both ends beyond the 95 % interval of the differences; no more than 0.05 behind the best baseline at that cost; both styles up under both steers, and +2 above −2 after the transfer, beyond the interval. 'partly' is the first and one other. Here: steers ${yes(steers)}, level ${yes(level)}, adds ${yes(adds)}, moves ${yes(moves)}.`,
   }
 }
