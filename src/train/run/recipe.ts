@@ -24,6 +24,11 @@ export const recipeSchema = z.strictObject({
           .min(1)
           .optional()
           .describe('A shallower model of the same sizes, whose blocks are repeated to begin with'),
+        widen: z
+          .string()
+          .min(1)
+          .optional()
+          .describe('A narrower model of as many layers, whose channels and heads are cloned to begin with'),
       }),
       z.strictObject({ from: z.string().min(1).describe('A model to go on from') }),
     ])

@@ -15,6 +15,7 @@ import { initialize } from '../initialize.ts'
 import type { TokenBatch } from '../objectives/index.ts'
 import { stackBlocks } from '../stack.ts'
 import { Trainer } from '../trainer.ts'
+import { widen } from '../widen.ts'
 import { type Corpus, openCorpus } from './corpus.ts'
 import { recipeObjective } from './objective.ts'
 import { learning, type Recipe } from './recipe.ts'
@@ -104,20 +105,27 @@ function openTrained({ model, length }: Recipe, at: (path: string) => string) {
     const config = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as Record<string, unknown>
     return { spec, params, names, config }
   }
-  const { config, seed, deviation, stack } = model
+  const { config, seed, deviation, stack, widen: narrow } = model
   const { id } = parseConfig(JSON.stringify(config), 'model.config')
   const { spec, names } = familyOf('safetensors', id).describe(config, () => true)
   if (length > spec.context)
     throw new RangeError(`rows of ${length} tokens, but the model has ${spec.context} positions`)
-  const params =
-    stack === undefined
-      ? initialize(spec, { seed, deviation, names })
-      : stackBlocks(load(at(stack)).params, spec.layers)
+  if (stack !== undefined && narrow !== undefined)
+    throw new Error(
+      "'model.stack' and 'model.widen' exclude each other: do one after the other, in two recipes",
+    )
+  const begin = (): DecoderParams => {
+    if (stack !== undefined) return stackBlocks(load(at(stack)).params, spec.layers)
+    if (narrow === undefined) return initialize(spec, { seed, deviation, names })
+    const given = load(at(narrow))
+    return widen(given.params, given.spec, spec, { seed })
+  }
+  const params = begin()
   checkShapes(params, names, parameterShapes(spec, names))
   return { spec, names, config, params }
 }
 
-/** Throws where a stacked model is not of the configuration's sizes. */
+/** Throws where a model that was grown is not of the configuration's sizes. */
 function checkShapes(
   params: DecoderParams,
   names: DecoderNames,
@@ -126,7 +134,7 @@ function checkShapes(
   for (const { name, shape } of namedTensors(params, names, 'f32'))
     if (`${shape}` !== `${shapes.get(name)}`)
       throw new Error(
-        `the stacked model's '${name}' is [${shape}], the configuration wants [${shapes.get(name)}]`,
+        `the grown model's '${name}' is [${shape}], the configuration wants [${shapes.get(name)}]`,
       )
 }
 
