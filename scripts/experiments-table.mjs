@@ -2,6 +2,7 @@
  * Writes the table of claims and measurements in docs/experiments.md, from results/*.json. `--check` writes nothing and fails
  * where the table is not what the results are.
  */
+import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -18,9 +19,27 @@ const results = readdirSync(join(root, 'results'))
   .filter((name) => name.endsWith('.json'))
   .map((name) => JSON.parse(readFileSync(join(root, 'results', name), 'utf8')))
   .sort((a, b) => a.paper - b.paper || (a.id < b.id ? -1 : 1))
-const rows = results.map(({ paper, id, claim, reason, verdict, seeds, seconds }) =>
-  [paper, `[\`${id}\`](../results/${id}.svg)`, claim, reason, verdict, seeds.length, seconds].map(cell),
-)
+const now = createHash('sha256')
+  .update(readFileSync(join(root, 'models', 'default', 'model.safetensors')))
+  .digest('hex')
+  .slice(0, 12)
+/** Results keep their numbers when the bundled model is trained further; the table says of which weights they are. */
+const measured = ({ reason, weights }) =>
+  weights && !weights.includes(now)
+    ? `${reason} (Measured on earlier weights of the model: ${weights}.)`
+    : reason
+const rows = results.map((result) => {
+  const { paper, id, claim, verdict, seeds, seconds } = result
+  return [
+    paper,
+    `[\`${id}\`](../results/${id}.svg)`,
+    claim,
+    measured(result),
+    verdict,
+    seeds.length,
+    seconds,
+  ].map(cell)
+})
 const heading = ['paper', 'experiment', 'claim', 'measured here', 'verdict', 'seeds', 'seconds']
 const table = [heading, heading.map(() => '---'), ...rows].map((row) => `| ${row.join(' | ')} |`).join('\n')
 

@@ -18,7 +18,7 @@ export interface ExperimentContext {
   readonly data: (path: string) => string
   /**
    * One arm with one seed: `run` is called unless its metrics are known from before. The key of what is kept holds
-   * the experiment's version.
+   * the experiment's version and the weights of its models.
    */
   readonly arm: (name: string, seed: number, run: () => Promise<Metrics>) => Promise<Metrics>
   /** What is going on, for people. */
@@ -52,6 +52,8 @@ export interface Experiment {
   /** How it is measured here, and what differs from the paper. */
   readonly setting: string
   readonly model: string
+  /** Folders of the trained models that it looks into: what was measured is of these weights. */
+  readonly models?: readonly string[]
   readonly data: string
   /** The arm that the others are compared with. */
   readonly baseline: string

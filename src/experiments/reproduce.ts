@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 import type { Engine } from '../onnx/index.ts'
 import { writeAtomic } from '../store/file.ts'
 import type { Experiment, Metrics } from './experiment.ts'
-import { type Result, resultOf, rowsOf, writeResult } from './result.ts'
+import { type Result, resultOf, rowsOf, weightsOf, writeResult } from './result.ts'
 
 export interface ReproduceOptions {
   readonly engine: Engine
@@ -35,6 +35,8 @@ export async function reproduce(
   const seeds = options.seeds ?? experiment.seeds
   const folder = join(runs, experiment.id)
   mkdirSync(folder, { recursive: true })
+  const weights = experiment.models?.map(weightsOf)
+  const key = [`v${experiment.version}`, ...(weights ?? [])].join('.')
   const found: { name: string; seed: number; metrics: Metrics }[] = []
   let seconds = 0
   /** Which arm each file is of. */
@@ -54,7 +56,7 @@ export async function reproduce(
     },
     async arm(name, seed, run) {
       signal?.throwIfAborted()
-      const file = join(folder, `${name.replace(/[^\w.-]+/g, '_')}.${seed}.v${experiment.version}.json`)
+      const file = join(folder, `${name.replace(/[^\w.-]+/g, '_')}.${seed}.${key}.json`)
       const owner = owners.get(file) ?? name
       if (owner !== name)
         throw new Error(
@@ -83,6 +85,7 @@ export async function reproduce(
   const rows = rowsOf(found)
   const result = resultOf(experiment, rows, experiment.judge(rows), {
     seeds: [...seeds] as [number, ...number[]],
+    ...(weights && { weights }),
     command,
     seconds,
     date: new Date().toISOString().slice(0, 10),

@@ -1,4 +1,5 @@
 /** What an experiment leaves behind: results/ID.json, whose form is checked, and a plot beside it. */
+import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import * as z from 'zod'
@@ -12,6 +13,8 @@ export const resultSchema = z.strictObject({
   claim: z.string().min(1),
   setting: z.string().min(1),
   model: z.string().min(1),
+  /** Of the trained models that it looks into: the first digits of their files' SHA-256. */
+  weights: z.array(z.string().regex(/^[0-9a-f]{12}$/)).optional(),
   data: z.string().min(1),
   seeds: z.array(z.int().nonnegative()).nonempty(),
   rows: z
@@ -57,15 +60,23 @@ export function rowsOf(
   )
 }
 
+/** What tells a model's weights from those of an earlier training. */
+export const weightsOf = (folder: string): string =>
+  createHash('sha256')
+    .update(readFileSync(join(folder, 'model.safetensors')))
+    .digest('hex')
+    .slice(0, 12)
+
 export function resultOf(
   experiment: Experiment,
   rows: Rows,
   outcome: Outcome,
-  run: Pick<Result, 'seeds' | 'command' | 'seconds' | 'date'>,
+  run: Pick<Result, 'seeds' | 'command' | 'seconds' | 'date' | 'weights'>,
 ): Result {
   const { id, paper, claim, setting, model, data, baseline, version } = experiment
   return resultSchema.parse({
-    ...{ id, paper, claim, setting, model, data, seeds: run.seeds, rows: rows.list, baseline },
+    ...{ id, paper, claim, setting, model, ...(run.weights && { weights: run.weights }) },
+    ...{ data, seeds: run.seeds, rows: rows.list, baseline },
     ...outcome,
     ...{ command: run.command, seconds: Math.round(run.seconds), date: run.date, version },
   })

@@ -26,6 +26,7 @@ import { orderOf } from '../train/data/order.ts'
 import { adamw } from '../train/index.ts'
 import { makeSchedule } from '../train/schedules.ts'
 import type { ExperimentContext, Metrics } from './experiment.ts'
+import { weightsOf } from './result.ts'
 import { defaultModel, stories, storyFiles } from './small.ts'
 
 /** Tokens of a window, with the one that begins it. */
@@ -67,7 +68,11 @@ export async function cached(
   const taken = begin === undefined ? windowLength : windowLength - 1
   const tokens = text.subarray(0, Math.floor(Math.min(most, text.length) / taken) * taken)
   const source = new ActivationSource({ model, tokens, sites, length: windowLength, begin, exclude })
-  const folder = join('runs', 'activations', `${basename(model.path)}-${what}-${tokens.length}`)
+  const folder = join(
+    'runs',
+    'activations',
+    `${basename(model.path)}-${weightsOf(model.path)}-${what}-${tokens.length}`,
+  )
   context.note(`activations of ${tokens.length} tokens at ${sites.join(', ')} ...`)
   const cache = await cacheActivations({ folder, source, dtype: 'f16', signal: context.signal })
   if (!cache) throw context.signal?.reason ?? new Error('interrupted')

@@ -35,6 +35,7 @@ export default experiment({
     'Training one SAE for each group of similar neighbouring layers instead of one for each layer is up to six times as fast on Pythia 160M, without worse reconstruction or downstream performance.',
   setting: `The residual stream after all blocks but the last of ${describeModel(defaultModel())}. Layers are grouped by mean angular distance, complete linkage. TopK SAEs, k = ${k}, ${expansion} times the width; each SAE learns from ${tokens} rows, those of a group in equal shares from its layers, AdamW, batch 1024, rate 0.001. Each SAE of a group is measured at each of its layers, on ${evaluated} held-out tokens; metrics are means over layers, 'worst' is the layer that loses most. 'seconds' is the time of the steps of all SAEs of an arm, without reading rows. The paper trains on a billion tokens a SAE and also measures circuits.`,
   model: describeModel(defaultModel()),
+  models: [defaultModel()],
   data: 'TinyStories, the last 2 % held out',
   baseline: perLayer,
   metrics: {

@@ -106,6 +106,7 @@ export default experiment({
     'One matrix by least squares from an early layer to the last reads the prediction better than the last layer’s head does, at every layer; with it early exit saves 7.9 % more of the layers of GPT-2 while 95 % of the predictions stay.',
   setting: `mat is fitted on every position of ${learnedTokens} tokens in windows of ${length}, and measured on ${heldOutTokens} of stories held out, other ones for each seed; id is the logit lens. precision@k: the lens's first token is among the model's first k; surprisal: −log of what the model gives it; r2: the mean over coordinates. Early exit where the lens's two likeliest tokens are further apart than 0.9 λ + 0.1 exp(−4 t / ${length}), not before block 1; λ is the one with which ${100 * retained} % of the exits say what the model says, found on the tokens that are measured, for both arms alike. Averages are over 0 to all but the last block. The paper has one random position of each of 9,000 and 3,000 sentences of Wikipedia, and GPT-2 of 12 to 48 layers. About two minutes of one core for the starter.`,
   model: describeModel(defaultModel()),
+  models: [defaultModel()],
   data: 'TinyStories (data/tinystories-val-part)',
   baseline: 'id',
   metrics: {

@@ -81,6 +81,7 @@ export default experiment({
     'In trained language models the share of the next token that a linear prediction from a layer leaves unexplained falls by the same factor with each layer.',
   setting: `Llamas of ${layers} layers, width ${width} and 1024 tokens, trained for ${steps} steps of 16 rows of ${length} tokens, and the same before training and after 30 and 100 steps (the paper: twenty open models of 12 to 60 layers, and Pythia over its training). Least squares, with a constant, from the normalised residual stream to the number of the next token, on ${rows} rows of ${length} tokens of held-out stories, measured on the same rows as in the paper, and on as many others ('held-out'). 'correlation' is Pearson's of log residual and layer, without the embedding; 'decay' the factor of a layer. 'tokens by lot' numbers the tokens at random: numbers of a byte-pair vocabulary go by frequency. 'bundled' is the model that comes with glossa, where only the rows change with the seed.`,
   model: `Llama, ${layers} layers of width ${width}, 0.5M parameters; ${describeModel(defaultModel())}`,
+  models: [defaultModel()],
   data: 'TinyStories',
   baseline: 'untrained',
   metrics: {

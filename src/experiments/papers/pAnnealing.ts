@@ -49,6 +49,7 @@ export default experiment({
     'SAEs trained with an Lp penalty whose p is lowered from 1 towards 0 do better than L1 ones on reconstruction and on loss recovered at the same sparsity (and on the metrics of board games, which are left out here).',
   setting: `Its loss alone: the paper's Othello and chess models, and the coverage and board-reconstruction scores that they allow, are left out. The residual stream after the middle block of ${describeModel(defaultModel())}; ${tokens} tokens of stories for each SAE, ${expansion} times the width, unit-norm decoders, AdamW, batch 1024, rate 0.001 for both. p goes from 1 to 0.2 in ten steps over the last 80 % of the steps. Penalties for L0 about ${wanted.join(', ')} are found by runs with another seed; each seed's three SAEs make a curve, which is read at L0 = ${compared.join(', ')}, straight in log L0. Metrics are on held-out stories.`,
   model: describeModel(defaultModel()),
+  models: [defaultModel()],
   data: 'TinyStories, the last 2 % held out',
   baseline: armOf('L1', 32),
   metrics: {

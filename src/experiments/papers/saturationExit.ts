@@ -115,6 +115,7 @@ export default experiment({
     'Comparing the clusters of dominating value vectors with those of known texts tells when a prediction has saturated: 20 % of the layers are saved at 94 % agreement with the whole model.',
   setting: `Each end of each value vector is in one of ${clusters} clusters by the cosine of its scores over the vocabulary (spherical k-means; the paper: ${clusters} agglomerative ones of WikiLM's 65,536 vectors). Known are ${(texts.known * length) / every} positions of ${texts.known} windows of held-out stories, tried ${(texts.tried * length) / every} of others. A position leaves after the first layer at which its ten dominant clusters, in order, match those of positions that saturate there better than those of every later layer, by the best and by the mean. 'by lot' deals the same layers of exit to the positions at random; 'at saturation' is what a perfect rule of this kind would save. Layers are counted, not seconds; the head at an exit is not counted.`,
   model: describeModel(defaultModel()),
+  models: [defaultModel()],
   data: 'TinyStories, held out',
   baseline: 'by lot',
   metrics: { agreement: { better: 'higher' }, 'layers saved': { better: 'higher' } },

@@ -58,6 +58,7 @@ export default experiment({
     'SAEs trained on the same data in the same order, with other first weights, share only a part of their features (30 % of 131,072 in Llama 3 8B); ReLU SAEs with L1 share more than TopK ones, also at the same sparsity.',
   setting: `The MLP's output in the middle block of ${describeModel(defaultModel())}. Three SAEs of each kind, ${expansion} times the width, on the same ${tokens} tokens of stories in the same order; the seed sets their first directions alone. TopK has k = ${k}; ReLU with L1 (unit-norm decoder) has the penalty at which L0 is ${k}, found by runs with another seed. Seed i is compared with seed i + 1, in a circle. Shared: the matchings of decoder rows and of encoder columns (each of the largest sum of cosines) give the same counterpart, and both cosines are at least ${sharedThreshold}. 'of the living' leaves out features that are not active on 4096 tokens. 'untrained' are first directions as they are.`,
   model: describeModel(defaultModel()),
+  models: [defaultModel()],
   data: 'TinyStories, the last 2 % held out',
   baseline: 'ReLU',
   metrics: {

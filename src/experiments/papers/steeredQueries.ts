@@ -70,6 +70,7 @@ export default experiment({
     'Moving the sparse code of the attention queries of one layer by gradient steps towards the prototype of a class turns what a model writes towards this class.',
   setting: `Happy and sad stories: windows of 40 tokens in the upper and lower quartile of mean valence in VADER's lexicon, 1000 of each. TopK SAE (k 32, ${training.expansion} times the width, ${training.steps} steps of ${training.batch} rows) on attn.hook_q of the middle layer, heads side by side, over those windows; prototypes are mean codes. ${steps} steps for each token, by the class likelihood and by the distance; the SAE's error is kept. Beside them the difference of the means of the same windows, added to the queries, or to the residual stream behind the same layer. Each arm has the strength that costs ${budget} nats a token on held-out stories (or less, where 2^16 times the first strength costs less). 'target rate' is the share of 192 continuations of 40 tokens that a naive Bayes judge, learned from other stories, finds to be of the class, mean of both classes: 50 % without steering. The paper steers the cognitive level of feedback with Llama and Mistral. All arms together take about 7 minutes on one core.`,
   model: describeModel(defaultModel()),
+  models: [defaultModel()],
   data: 'TinyStories (3000 stories learned from, the last 2 % held out), VADER lexicon',
   baseline: 'unsteered',
   metrics: {

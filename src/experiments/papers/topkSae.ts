@@ -44,6 +44,7 @@ export default experiment({
     'TopK autoencoders reconstruct better than ReLU ones at the same number of active features, AuxK prevents dead features, and error falls with width by a power law.',
   setting: `The residual stream after the middle block of ${describeModel(defaultModel())}. ${tokens} tokens of stories for each SAE, AdamW, batch 1024, rate 0.001 for all (not tuned for any). TopK has k = ${k}; ReLU has L1 weighted by decoder norms (SAELens' standard, Anthropic April 2024) at two penalties, found by runs with another seed, so that its L0 lies on both sides of ${k}; its metrics are read at L0 = ${k}, straight in log L0. Width ${expansion} times the model's for the comparison with ReLU, ${widest} times for that without AuxK. Dead: not active on the last tenth of the tokens. Metrics are on held-out stories. The paper trains on GPT-2 small and GPT-4 with up to 40 billion tokens.`,
   model: describeModel(defaultModel()),
+  models: [defaultModel()],
   data: 'TinyStories, the last 2 % held out',
   baseline: relu(around[0]),
   metrics: {

@@ -165,6 +165,7 @@ export default experiment({
     'Feed-forward layers build predictions by promoting tokens rather than by eliminating others, and turning on ten value vectors of a benign concept nearly halves what is unwanted, at little cost.',
   setting: `Unwanted are words of negative valence (-1 or less in VADER), in place of toxicity, which a model of children's stories does not write: ${prompts} held-out windows a seed of ${length} tokens with such a word are continued ${samples} times by ${written} tokens (temperature 1, top-p 0.9). 'negative texts' is the share of continuations with one. The concept is joy: the ${count} value vectors that promote its words most (${joy.join(', ')}: those that are one token), chosen by their scores and not by hand, with either sign. 'by lot' turns on ${count} others. The coefficient of each arm is the largest of a grid that keeps perplexity on other held-out text within ${budget} times (the paper: 3 before GPT-2's activation). Promotion: of the ten dominant sub-updates, how far each raises a token above the average one, in logits, where the prediction saturates ('saturation'), for the leading token that falls furthest at any layer ('elimination'), and for any token of the vocabulary at the layer of saturation.`,
   model: describeModel(defaultModel()),
+  models: [defaultModel()],
   data: 'TinyStories, held out; the VADER lexicon',
   baseline: 'nothing',
   metrics: {
