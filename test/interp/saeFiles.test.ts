@@ -89,10 +89,26 @@ describe('writing', () => {
 
   test('densities as log10, in sparsity.safetensors', () => {
     const { sae } = readSae(join(fixtures, 'gated'))
-    writeSaeLens(join(folder, 'dense'), sae, [0, 0.1, 1, ...new Array(9).fill(0.01)])
+    writeSaeLens(join(folder, 'dense'), sae, { density: [0, 0.1, 1, ...new Array(9).fill(0.01)] })
     const { tensors } = openSafetensors(join(folder, 'dense', 'sparsity.safetensors'))
     const found = [...(readFloats(tensors.get('sparsity')!) as Float32Array)]
     expect(found.slice(0, 4)).toEqual([Number.NEGATIVE_INFINITY, -1, 0, -2])
+  })
+
+  test('half precision, which the configuration tells', async () => {
+    const { sae } = readSae(join(fixtures, 'gated'))
+    writeSaeLens(join(folder, 'half'), sae, { dtype: 'f16' })
+    expect(JSON.parse(readFileSync(join(folder, 'half', 'cfg.json'), 'utf8'))).toMatchObject({
+      dtype: 'float16',
+    })
+    for (const { type } of openSafetensors(join(folder, 'half', 'sae_weights.safetensors')).tensors.values())
+      expect(type).toBe('f16')
+    const [exact, rounded] = [sae.params.W_dec, readSae(join(folder, 'half')).sae.params.W_dec]
+    // 11 bits of a fraction.
+    for (const [i, value] of (exact.data as Float32Array).entries())
+      expect(Math.abs((rounded.data as Float32Array)[i]! - value)).toBeLessThanOrEqual(
+        Math.abs(value) / 2048 + 1e-7,
+      )
   })
 
   test('what a layout has not is refused', () => {

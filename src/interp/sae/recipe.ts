@@ -79,6 +79,7 @@ export const saeRecipeSchema = z.strictObject({
     .describe('Share of the steps, the last, in which it falls to 0'),
   clip: z.number().positive().optional().describe('Largest norm of the gradient'),
   saveEvery: positive.default(500).describe('Steps from one saved state to the next'),
+  dtype: z.enum(['f32', 'f16']).default('f32').describe('Of the weights in SAELens folders'),
   evaluate: positive.default(32768).describe('Held-out tokens on which SAEs are evaluated'),
 })
 

@@ -15,7 +15,7 @@ import {
 } from '../activations/index.ts'
 import { makeArchitecture } from './architectures/index.ts'
 import { type Evaluation, evaluateSae } from './evaluate.ts'
-import { writeSaeLens, writeSparsify } from './files/index.ts'
+import { type SaeLensOptions, writeSaeLens, writeSparsify } from './files/index.ts'
 import { type NamedSae, SaeGroup, type SaeMember } from './group.ts'
 import type { SaeRecipe, SaeSpec } from './recipe.ts'
 
@@ -83,7 +83,7 @@ export async function trainSaes(options: TrainSaesOptions): Promise<TrainedSaes>
     recipe: JSON.stringify(recipe),
     saveEvery: recipe.saveEvery,
     write: (folder) => {
-      for (const { name, sae } of named()) writeSae(join(folder, name), sae)
+      for (const { name, sae } of named()) writeSae(join(folder, name), sae, { dtype: recipe.dtype })
     },
   })
   const { seen, seconds } = result.progress
@@ -95,16 +95,16 @@ export async function trainSaes(options: TrainSaesOptions): Promise<TrainedSaes>
     const { heldOut: tokens, begin, exclude } = text
     const found = await evaluateSae({ model, sae, tokens, length, begin, exclude, most: recipe.evaluate })
     const folder = join(last, name)
-    writeSae(folder, sae, found.feature_density)
+    writeSae(folder, sae, { dtype: recipe.dtype, density: found.feature_density })
     saes.push({ name, sae, folder, ...found })
   }
   return { ...done, saes }
 }
 
 /** SAELens' layout but for what it has not. */
-function writeSae(folder: string, sae: NamedSae['sae'], density?: ArrayLike<number>): void {
+function writeSae(folder: string, sae: NamedSae['sae'], options: SaeLensOptions): void {
   if (sae.config.transcoder && sae.config.architecture === 'topk') writeSparsify(folder, sae)
-  else writeSaeLens(folder, sae, density)
+  else writeSaeLens(folder, sae, options)
 }
 
 export interface SaeText extends Pick<Corpus, 'learned' | 'heldOut'> {

@@ -13,5 +13,5 @@ export function readSae(folder: string): ReadSae {
   )
 }
 
-export { type ReadSae, readSaeLens, writeSaeLens } from './saeLens.ts'
+export { type ReadSae, readSaeLens, type SaeLensOptions, writeSaeLens } from './saeLens.ts'
 export { readSparsify, writeSparsify } from './sparsify.ts'

@@ -219,15 +219,26 @@ function fromOld(
 /** The layout that is written. */
 const version = '6.0.0'
 
-/** Writes a folder, whole or not at all. `density`: share of tokens on which each feature is active. */
-export function writeSaeLens(folder: string, sae: Sae, density?: ArrayLike<number>): void {
+export interface SaeLensOptions {
+  /** Share of tokens on which each feature is active. */
+  readonly density?: ArrayLike<number> | undefined
+  /** Of the weights; f32 by default. */
+  readonly dtype?: 'f32' | 'f16'
+}
+
+/** Writes a folder, whole or not at all. */
+export function writeSaeLens(
+  folder: string,
+  sae: Sae,
+  { density, dtype = 'f32' }: SaeLensOptions = {},
+): void {
   const { config, params } = sae
   const json: Current = {
     architecture: savedArchitecture(sae),
     d_in: config.dIn,
     d_sae: config.dSae,
     ...(config.transcoder && { d_out: config.dOut }),
-    dtype: 'float32',
+    dtype: dtype === 'f16' ? 'float16' : 'float32',
     device: 'cpu',
     apply_b_dec_to_input: config.subtractBias,
     normalize_activations: config.normalize,
@@ -248,7 +259,7 @@ export function writeSaeLens(folder: string, sae: Sae, density?: ArrayLike<numbe
     const leaves = Object.entries(params).filter((entry): entry is [string, Tensor] => entry[1] !== undefined)
     writeSafetensors(
       join(into, saeLensFiles.weights),
-      leaves.map(([name, leaf]) => source(name, leaf)),
+      leaves.map(([name, leaf]) => source(name, leaf, dtype)),
     )
     if (density) {
       const logs = Float32Array.from(density, (share) => Math.log10(share))

@@ -1,6 +1,12 @@
 /** Weights of SAE folders: each tensor that is expected, of its shape, and no other. */
 import { type Tensor, tensor } from '../../../array/index.ts'
-import { FileError, openSafetensors, readFloats, type SafetensorsSource } from '../../../store/index.ts'
+import {
+  FileError,
+  f32ToF16,
+  openSafetensors,
+  readFloats,
+  type SafetensorsSource,
+} from '../../../store/index.ts'
 
 export interface Wanted {
   readonly shape: readonly number[]
@@ -35,12 +41,10 @@ export function readTensors(
   return Object.fromEntries(found)
 }
 
-export const source = (name: string, leaf: Tensor): SafetensorsSource => ({
-  name,
-  dtype: 'f32',
-  shape: leaf.sizes,
-  data: leaf.data as Float32Array,
-})
+export const source = (name: string, leaf: Tensor, dtype: 'f32' | 'f16' = 'f32'): SafetensorsSource => {
+  const values = leaf.data as Float32Array
+  return { name, dtype, shape: leaf.sizes, data: dtype === 'f16' ? f32ToF16(values) : values }
+}
 
 /** [rows, columns] as [columns, rows]. */
 export function transposed(leaf: Tensor): Tensor {
