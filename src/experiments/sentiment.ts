@@ -6,13 +6,12 @@
  * neither. Texts to learn from are of the first half of the stories; the classifier is naive Bayes over words and pairs
  * of the second half, without any word of the lexicon: it goes by what surrounds them.
  */
-import { readFileSync } from 'node:fs'
-import { gunzipSync } from 'node:zlib'
 import { NaiveBayes, wordsOf } from '../ngram/index.ts'
 import { shuffled } from '../train/data/random.ts'
 import { openText } from '../train/data/text.ts'
 import type { ExperimentContext } from './experiment.ts'
 import { storyFiles } from './small.ts'
+import { valenceLexicon } from './valence.ts'
 
 export interface Sentiment {
   /** As many of each, in an order that the seed 0 decides. */
@@ -34,12 +33,13 @@ export interface Sentiment {
 /** Of each kind. */
 const learned = 1000
 
-export async function openSentiment({ data, note }: ExperimentContext): Promise<Sentiment> {
+export async function openSentiment(context: ExperimentContext): Promise<Sentiment> {
+  const { data, note } = context
   note(`reading ${storyFiles[0]} ...`)
   const rows = await openText(data(storyFiles[0]))
   const stories: string[] = []
   for (let i = 0; i < rows.length; i++) stories.push(((await rows.at(i)) as { text: string }).text)
-  const valence = lexicon(data('data/vader-lexicon/vader_lexicon.txt.gz'))
+  const valence = valenceLexicon(context)
   const mood = (text: string): number => {
     const values = wordsOf(text).map((word) => valence.get(word) ?? 0)
     const [happy, sad] = [values.some((value) => value >= 1), values.some((value) => value <= -1)]
@@ -107,15 +107,4 @@ function both(
   const [a, b] = [texts.filter(one), texts.filter(other)]
   const count = Math.min(most, a.length, b.length)
   return [a.slice(0, count), b.slice(0, count)]
-}
-
-/** Words with their mean valence, −4 to 4. */
-function lexicon(path: string): Map<string, number> {
-  const lines = gunzipSync(readFileSync(path)).toString('utf8').split('\n')
-  return new Map(
-    lines.flatMap((line) => {
-      const [word, mean] = line.split('\t')
-      return word && mean && /^[a-z']+$/.test(word) ? [[word, Number(mean)] as const] : []
-    }),
-  )
 }

@@ -7,8 +7,6 @@
  * `happy`, the lower `sad`; everything else has no label. The judge is naive Bayes over words and pairs of them, learned from labelled
  * windows of the second half.
  */
-import { readFileSync } from 'node:fs'
-import { gunzipSync } from 'node:zlib'
 import { random } from '../array/index.ts'
 import { complete } from '../decode/index.ts'
 import { type Edits, Model } from '../model/index.ts'
@@ -17,6 +15,7 @@ import type { Tokenizer } from '../text/index.ts'
 import type { ExperimentContext } from './experiment.ts'
 import { lossOf, windows } from './probe.ts'
 import { defaultModel, stories } from './small.ts'
+import { valenceLexicon } from './valence.ts'
 
 export const styles = ['happy', 'sad'] as const
 export type Style = (typeof styles)[number]
@@ -53,7 +52,7 @@ export async function openStyles(context: ExperimentContext): Promise<Styles> {
   const model = Model.open(defaultModel(), context.engine)
   const tokenizer = model.tokenizer!
   const corpus = await stories(context, tokenizer, undefined, documents)
-  const valence = lexicon(context.data('data/vader-lexicon/vader_lexicon.txt.gz'))
+  const valence = valenceLexicon(context)
   const cut = (tokens: Int32Array | Uint16Array, from: number, to: number, length: number): number[][] => {
     const [first, last] = [
       Math.ceil((from * tokens.length) / length),
@@ -96,16 +95,6 @@ export async function openStyles(context: ExperimentContext): Promise<Styles> {
     agreement: found.reduce((a, b) => a + b, 0) / found.length,
     judge,
   }
-}
-
-function lexicon(path: string): Map<string, number> {
-  const lines = gunzipSync(readFileSync(path)).toString('utf8').split('\n')
-  return new Map(
-    lines.flatMap((line) => {
-      const [word, mean] = line.split('\t')
-      return word && mean && /^[a-z']+$/.test(word) ? [[word, Number(mean)] as const] : []
-    }),
-  )
 }
 
 function meanValence(tokenizer: Tokenizer, valence: ReadonlyMap<string, number>, tokens: number[]): number {
