@@ -18,8 +18,8 @@ const layers = [
   ['interp'],
   ['steer', 'compress', 'memory', 'embed', 'data', 'eval'],
   ['agent', 'modal'],
-  ['serve'],
   ['experiments', 'registry'],
+  ['serve'],
   ['cli', 'studio'],
 ]
 /** Packages that one folder alone may import. */

@@ -1,12 +1,10 @@
 /** What the verbs share: opening a model, and the tokens that it is given. */
-import { existsSync, readFileSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import * as z from 'zod'
 import { type Constraint, constraint, type JsonSchema, promptTokens } from '../decode/index.ts'
-import { attach, Encoder, kindOf, load, Model, Seq2Seq, seal, type WeightFormat } from '../model/index.ts'
-import { chooseProvider, Engine, nodeRuntime } from '../onnx/index.ts'
-import { type With, withMethods } from '../registry/with.ts'
-import { readAdapter } from '../train/adapters/peft.ts'
-import { type Adapter, withStrength } from '../train/index.ts'
+import { Encoder, kindOf, type Model, Seq2Seq } from '../model/index.ts'
+import type { Engine } from '../onnx/index.ts'
+import { type Opened, type OpenSettings, openDecoder, openEngine } from '../registry/open.ts'
 import { locateModel } from './hub.ts'
 import { note, status } from './terminal.ts'
 import { type Flags, UsageError } from './verb.ts'
@@ -66,22 +64,9 @@ export const modelFlags = {
   device: { value: 'NAME' },
 } as const satisfies Flags<typeof modelOptions>
 
-export interface ModelSettings {
+export interface ModelSettings extends Omit<OpenSettings, 'path' | 'notes'> {
+  /** As it was given. */
   readonly model: string
-  readonly weights: WeightFormat
-  readonly lora?: readonly string[] | undefined
-  readonly with?: readonly string[] | undefined
-  readonly context?: number | undefined
-  readonly device: string
-  readonly threads?: number | undefined
-}
-
-/** A model and its engine, of which disposing disposes. */
-export interface Opened<M> {
-  readonly model: M
-  /** Of the methods asked for; their edits are part of the model. */
-  readonly rules: With['rules']
-  [Symbol.asyncDispose](): Promise<void>
 }
 
 /**
@@ -91,77 +76,28 @@ export interface Opened<M> {
 export const openModel = async (
   settings: ModelSettings,
   { draws = false }: { readonly draws?: boolean } = {},
-): Promise<Opened<Model>> => openDecoder(await locate(settings), draws)
+): Promise<Opened<Model>> => openDecoder(await locate(settings), { draws })
 
 /** The same for verbs that draw tokens and take an encoder-decoder too. */
 export async function openGenerator(settings: ModelSettings): Promise<Opened<Model | Seq2Seq>> {
   const located = await locate(settings)
-  return kindOf(located.path) === 'encoder-decoder' ? openWhole(located, Seq2Seq) : openDecoder(located, true)
+  return kindOf(located.path) === 'encoder-decoder' ? openWhole(located, Seq2Seq) : openDecoder(located)
 }
 
 /** The same for verbs that take every kind. */
 export async function openAny(settings: ModelSettings): Promise<Opened<Model | Encoder | Seq2Seq>> {
   const located = await locate(settings)
   const kind = kindOf(located.path)
-  if (kind === 'decoder') return openDecoder(located, false)
+  if (kind === 'decoder') return openDecoder(located, { draws: false })
   return kind === 'encoder' ? openWhole(located, Encoder) : openWhole(located, Seq2Seq)
 }
 
-type Located = ModelSettings & { readonly path: string }
+type Located = ModelSettings & OpenSettings
 
 async function locate(settings: ModelSettings): Promise<Located> {
   const path = await locateModel(settings.model)
   status(`loading ${settings.model} ...`)
-  return { ...settings, path }
-}
-
-async function openEngine({ device, threads }: Located): Promise<Engine> {
-  const settings = threads === undefined ? {} : { threads }
-  let provider = device
-  if (device === 'auto') {
-    const choice = await chooseProvider(settings)
-    provider = choice.provider
-    note(`device ${provider}: ${choice.reason}`)
-  }
-  return new Engine(nodeRuntime({ provider, ...settings }))
-}
-
-/** A decoder with its adapters merged, in the format asked for. */
-async function openDecoder(located: Located, draws: boolean): Promise<Opened<Model>> {
-  const { path, weights, lora = [], with: specs = [], context } = located
-  const engine = await openEngine(located)
-  try {
-    const open = new Model({ engine, ...load(path), ...(context !== undefined && { context }) })
-    const adapted = await withAdapters(open, lora, weights !== 'stored')
-    const { edit, rules } = await withMethods(adapted, specs, { draws, note: status })
-    const model = seal(adapted, { weights, edit })
-    return { model, rules, [Symbol.asyncDispose]: () => engine.dispose() }
-  } catch (error) {
-    await engine.dispose()
-    throw error
-  }
-}
-
-/** The model with adapters, in its weights where these can change; a prefix stays before the tokens. */
-async function withAdapters(model: Model, adapters: readonly string[], merge: boolean): Promise<Model> {
-  if (adapters.length === 0) return model
-  const attached = await attach(
-    model,
-    adapters.map((text) => readStrong(text, model)),
-  )
-  return merge && attached.adapters.some(({ params }) => params.linears || params.saved)
-    ? attached.merged()
-    : attached
-}
-
-/** An adapter and its strength, `FOLDER:0.5`. A folder of exactly that name is meant first. */
-function readStrong(text: string, model: Model): Adapter {
-  const [, folder, strength] = (existsSync(text) ? null : /^(.+):([-+]?[\d.]+)$/.exec(text)) ?? [
-    text,
-    text,
-    '1',
-  ]
-  return withStrength(readAdapter(folder!, model), Number(strength))
+  return { ...settings, path, notes: { lasting: note, passing: status } }
 }
 
 /** An encoder or an encoder-decoder, which has neither rounded weights nor another context. */

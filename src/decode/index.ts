@@ -30,3 +30,4 @@ export {
   scoreDocuments,
   scoredBytes,
 } from './scoreDocuments.ts'
+export { type ScoredToken, scoreTop } from './scoreTop.ts'
