@@ -18,6 +18,7 @@ import pull from './pull.ts'
 import reproduce from './reproduce.ts'
 import sae from './sae.ts'
 import score from './score.ts'
+import serve from './serve.ts'
 import steer from './steer.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
 import tokenizer from './tokenizer.ts'
@@ -41,6 +42,7 @@ const verbs: readonly Verb[] = [
   sae,
   methods,
   reproduce,
+  serve,
   doctor,
   bench,
 ]
