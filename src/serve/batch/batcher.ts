@@ -102,16 +102,25 @@ export class Batcher {
     options: GenerateOptions = {},
     context: BatchContext = {},
   ): AsyncGenerator<GenerateEvent, void, void> {
+    yield* this.submit(prompt, options, context)
+  }
+
+  /**
+   * The same, with its place in the queue taken at once: what `generate` throws at the first event is thrown here. A
+   * caller that never begins the loop must abort the signal.
+   */
+  submit(
+    prompt: readonly number[],
+    options: GenerateOptions = {},
+    context: BatchContext = {},
+  ): AsyncGenerator<GenerateEvent, void, void> {
     const { signal } = context
     signal?.throwIfAborted()
     if (this.#closed) throw new Error('the batch is closed')
     const waiting = this.#queue.length + this.#turns
     if (waiting >= this.#places)
       throw new QueueFull(`${waiting} requests are waiting, which is as many as may`)
-    if (this.#serial) {
-      yield* this.#inTurn(prompt, options, context)
-      return
-    }
+    if (this.#serial) return this.#inTurn(prompt, options, context)
     const events: GenerateEvent[] = []
     let wake: (() => void) | undefined
     let failed: { readonly error: unknown } | undefined
@@ -133,22 +142,24 @@ export class Batcher {
     this.#loop ??= this.#run().finally(() => {
       this.#loop = undefined
     })
-    try {
-      for (;;) {
-        const event = events.shift()
-        if (event) {
-          yield event
-          if (event.finish) return
-        } else if (failed) throw failed.error
-        else
-          await new Promise<void>((resolve) => {
-            wake = resolve
-          })
+    return (async function* () {
+      try {
+        for (;;) {
+          const event = events.shift()
+          if (event) {
+            yield event
+            if (event.finish) return
+          } else if (failed) throw failed.error
+          else
+            await new Promise<void>((resolve) => {
+              wake = resolve
+            })
+        }
+      } finally {
+        left = true
+        signal?.removeEventListener('abort', abort)
       }
-    } finally {
-      left = true
-      signal?.removeEventListener('abort', abort)
-    }
+    })()
   }
 
   /** Ends what runs and waits, and lets the memory go. */

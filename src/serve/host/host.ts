@@ -33,6 +33,8 @@ export interface HostOptions extends PoolOptions {
 
 interface Prompt {
   readonly ids: number[]
+  /** Whether the first one marks the beginning, and is no part of the text. */
+  readonly marked?: boolean
   readonly toolFormat?: ToolCallFormat | undefined
 }
 
@@ -116,30 +118,34 @@ export class Host {
     const reads = refused(() => this.#taps.check(model, glossa?.taps ?? []))
     const constrain = request.constrain && refused(() => constraintOf(model, request.constrain!))
 
-    yield {
-      kind: 'prompt',
-      tokens: ids.length,
-      ...(prompt.toolFormat && { toolFormat: prompt.toolFormat }),
-      ...(scorePrompt !== undefined && { scored: await scoredPrompt(model, ids, scorePrompt, edit) }),
-    }
     const texts: number[][] = []
-    if (generates) {
-      const { samples, promptLogprobs: _, ...row } = settings
-      const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32)
-      const choices = Array.from({ length: samples }, (_, choice) => {
-        const own: number[] = []
-        texts.push(own)
-        const events = batcher.generate(
-          ids,
-          { ...row, seed: samples === 1 ? seed : random.fold(seed, choice) },
-          {
-            ...{ signal, caller, edit, rules: draws ? [...open.rules, ...methods.rules] : [] },
-            ...(constrain && { constrain }),
-          },
-        )
-        return choiceEvents(model, choice, events, own)
-      })
+    const choices: AsyncIterable<CompletionEvent>[] = []
+    // Ends rows that have been submitted and are never read.
+    const leaving = new AbortController()
+    try {
+      if (generates) {
+        const { samples, promptLogprobs: _, ...row } = settings
+        const seed = settings.seed ?? Math.floor(Math.random() * 2 ** 32)
+        const context = {
+          ...{ caller, edit, signal: AbortSignal.any([signal, leaving.signal]) },
+          ...{ rules: draws ? [...open.rules, ...methods.rules] : [], ...(constrain && { constrain }) },
+        }
+        for (let choice = 0; choice < samples; choice++) {
+          const own: number[] = []
+          texts.push(own)
+          const drawn = { ...row, seed: samples === 1 ? seed : random.fold(seed, choice) }
+          choices.push(choiceEvents(model, choice, batcher.submit(ids, drawn, context), own))
+        }
+      }
+      yield {
+        kind: 'prompt',
+        tokens: ids.length,
+        ...(prompt.toolFormat && { toolFormat: prompt.toolFormat }),
+        ...(scorePrompt !== undefined && { scored: await scoredPrompt(model, prompt, scorePrompt, edit) }),
+      }
       yield* merged(choices)
+    } finally {
+      leaving.abort()
     }
     if (reads)
       for (const [choice, own] of (generates ? texts : [[]]).entries())
@@ -208,11 +214,15 @@ function readPrompt(model: Model, prompt: PromptRequest): Prompt {
   }
   if ('text' in prompt) {
     const ids = promptTokens(model, prompt.text)
+    const { tokenizer } = model
     // An empty prompt is the beginning of a text.
-    const begin = model.tokenizer?.bos ?? model.tokenizer?.eos
-    if (ids.length > 0) return { ids }
-    if (begin === undefined) throw invalid('the prompt has no tokens')
-    return { ids: [begin] }
+    const begin = tokenizer?.bos ?? tokenizer?.eos
+    if (ids.length === 0) {
+      if (begin === undefined) throw invalid('the prompt has no tokens')
+      return { ids: [begin], marked: true }
+    }
+    const marked = ids[0] === begin && !prompt.text.startsWith(tokenizer!.token(ids[0]!))
+    return { ids, marked }
   }
   const tokenizer = tokenizerOf(model)
   const { messages, tools } = prompt
@@ -263,18 +273,16 @@ const scoredText = (
   top: top.map((one) => ({ ...tokenText(model, one.token), logprob: one.logprob })),
 })
 
-/** A prompt with the log-probability of each token after the first. */
+/** A prompt with the log-probability of each token after the first; that of a mark of the beginning is left out. */
 async function scoredPrompt(
   model: Model,
-  ids: readonly number[],
+  { ids, marked }: Prompt,
   count: number,
   edit: Edits,
 ): Promise<ScoredTokenText[]> {
   const scored = await scoreTop(model, ids, count, edit)
-  return [
-    { ...tokenText(model, ids[0]!), logprob: null, top: [] },
-    ...scored.map((one) => scoredText(model, one, one.top)),
-  ]
+  const first = marked ? [] : [{ ...tokenText(model, ids[0]!), logprob: null, top: [] }]
+  return [...first, ...scored.map((one) => scoredText(model, one, one.top))]
 }
 
 async function* choiceEvents(

@@ -7,7 +7,8 @@ import { Batcher, type BatcherOptions } from '../batch/index.ts'
 import { invalid } from '../errors.ts'
 import type { ModelInfo } from './types.ts'
 
-export type ModelSource = Omit<OpenSettings, 'notes'>
+/** A model and how it is run: on the processor with exact weights, which take edits, unless said otherwise. */
+export type ModelSource = Pick<OpenSettings, 'path'> & Partial<Omit<OpenSettings, 'path' | 'notes'>>
 
 export interface OpenDecoder {
   readonly kind: 'decoder'
@@ -125,7 +126,8 @@ export class Pool {
     }
   }
 
-  async #openModel(source: ModelSource): Promise<OpenModel> {
+  async #openModel(given: ModelSource): Promise<OpenModel> {
+    const source = { weights: 'f32', device: 'cpu', ...given } as const
     if (kindOf(source.path) === 'decoder')
       return decoder(await openDecoder(source, { editable: true }), this.#options)
     if (kindOf(source.path) === 'encoder-decoder')

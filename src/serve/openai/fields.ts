@@ -117,7 +117,7 @@ const message = z.looseObject({
   content: optional(
     z.union([
       z.string(),
-      z.array(z.strictObject({ type: z.literal('text'), text: z.string() }, 'only parts of text are read')),
+      z.array(z.strictObject({ type: z.literal('text', 'only parts of text are read'), text: z.string() })),
     ]),
   ),
 })
@@ -163,15 +163,28 @@ export function readRequest<S extends z.ZodObject>(schema: S, body: unknown): z.
     }
   const result = schema.safeParse(fields)
   if (result.success) return result.data
-  const [issue] = result.error.issues
-  if (issue!.code === 'unrecognized_keys' && issue!.path.length === 0) {
-    const [name] = issue!.keys as [string]
+  const issue = deepest(result.error.issues[0]!)
+  if (issue.code === 'unrecognized_keys' && issue.path.length === 0) {
+    const [name] = issue.keys as [string]
     const near = closest(name, Object.keys(schema.shape))
     const hint = near.length > 0 ? `; did you mean ${near.map((one) => `'${one}'`).join(', ')}?` : ''
     throw new ApiError(400, `there is no field '${name}'${hint}`, { param: name, code: 'unknown_field' })
   }
-  const path = issue!.path.join('.')
-  throw new ApiError(400, `${path}: ${issue!.message}`, { param: path, code: 'invalid_value' })
+  const path = issue.path.join('.')
+  throw new ApiError(400, `${path}: ${issue.message}`, { param: path, code: 'invalid_value' })
+}
+
+/** What is wrong at the bottom: of a union the branch that came furthest, of a key the key. */
+function deepest(issue: z.core.$ZodIssue): z.core.$ZodIssue {
+  const inner =
+    issue.code === 'invalid_union'
+      ? issue.errors.flatMap(([first]) => (first ? [deepest(first)] : []))
+      : issue.code === 'invalid_key'
+        ? issue.issues
+        : []
+  const [best] = [...inner].sort((a, b) => b.path.length - a.path.length)
+  if (!best || (issue.code === 'invalid_union' && best.path.length === 0)) return issue
+  return { ...best, path: [...issue.path, ...best.path] }
 }
 
 type Sampling = { readonly [K in keyof typeof samplingShape]?: z.output<(typeof samplingShape)[K]> }
