@@ -13,6 +13,7 @@ import { median, type Ratio, race } from './measure.ts'
 import type { OpenCost } from './openChild.ts'
 import { Peer, PeerError } from './peers.ts'
 import { saeRun, saeShape, tinySaeShape } from './sae.ts'
+import { percentile, serving } from './serving.ts'
 import { randomQuantized, shapes } from './shapes.ts'
 import { torchOnCuda, torchSaeStep, torchStep } from './torch.ts'
 import { compileTraining, tinyShape, trainingRun, trainingShapes } from './training.ts'
@@ -336,6 +337,24 @@ async function compiling({ engine, rounds }: Bench): Promise<Row[]> {
   ]
 }
 
+/** Streaming clients of the server, many against one. */
+async function clients({ tiny, rounds, machine }: Bench): Promise<Row[]> {
+  const count = tiny ? 4 : 64
+  const tokens = tiny ? 8 : 64
+  const { one, many, ratio } = await serving({ clients: count, tokens, rounds, threads: machine.threads })
+  return [
+    {
+      name: `serving, ${count} streaming clients, ${tokens} tokens each`,
+      value: many.tokensPerSecond,
+      unit: 'tokens/s',
+      peers: [{ name: 'one client', value: one.tokensPerSecond, ...ratio }],
+    },
+    { name: '  first token, median', value: percentile(many.first, 0.5), unit: 'ms', peers: [] },
+    { name: '  first token, 95 % of them', value: percentile(many.first, 0.95), unit: 'ms', peers: [] },
+    { name: '  first token of one client', value: percentile(one.first, 0.5), unit: 'ms', peers: [] },
+  ]
+}
+
 export const parts = {
   generation,
   training,
@@ -345,4 +364,5 @@ export const parts = {
   sae,
   opening,
   compiling,
+  serving: clients,
 } as const
