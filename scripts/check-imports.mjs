@@ -12,7 +12,7 @@ const layers = [
   ['method', 'plot'],
   ['array'],
   ['onnx'],
-  ['text', 'store'],
+  ['text', 'store', 'remote'],
   ['model'],
   ['decode', 'train', 'ngram'],
   ['interp'],
@@ -20,7 +20,7 @@ const layers = [
   ['agent', 'modal'],
   ['experiments', 'registry'],
   ['serve'],
-  ['cli', 'studio'],
+  ['ai-sdk', 'cli', 'studio'],
 ]
 /** Packages that one folder alone may import. */
 const owned = [{ package: /^onnxruntime-/, folder: 'onnx' }]

@@ -17,6 +17,7 @@ export {
   promptTokens,
 } from './generate.ts'
 export { argMax, draw, logSumExp, mostLikely, type TokenLogprob } from './logits.ts'
+export { meanState } from './meanState.ts'
 export { type GenerateOptions, generateSchema, parseOptions, rulesOf } from './options.ts'
 export { PromptCache } from './promptCache.ts'
 export type { FinishReason, GenerateEvent } from './row.ts'
@@ -31,3 +32,4 @@ export {
   scoredBytes,
 } from './scoreDocuments.ts'
 export { type ScoredToken, scoreTop } from './scoreTop.ts'
+export { plainChat, textModel } from './textModel.ts'

@@ -1,6 +1,14 @@
 /** What runs beside the engine: models, and all that is asked of them. Its functions are what the HTTP side calls. */
 import { random } from '../../array/index.ts'
-import { constraint, parseOptions, promptTokens, scoreTop, type TokenLogprob } from '../../decode/index.ts'
+import {
+  constraint,
+  meanState,
+  parseOptions,
+  plainChat,
+  promptTokens,
+  scoreTop,
+  type TokenLogprob,
+} from '../../decode/index.ts'
 import { sentenceVectors } from '../../embed/index.ts'
 import { type Edits, joinEdits, type Model } from '../../model/index.ts'
 import {
@@ -190,6 +198,8 @@ function refused<T>(run: () => T): T {
   try {
     return run()
   } catch (error) {
+    // Ours: no caller has made it.
+    if (error instanceof ReferenceError) throw error
     if ((error as { code?: unknown }).code !== undefined) throw error
     throw invalid((error as Error).message)
   }
@@ -226,26 +236,14 @@ function readPrompt(model: Model, prompt: PromptRequest): Prompt {
   }
   const tokenizer = tokenizerOf(model)
   const { messages, tools } = prompt
-  if (tokenizer.chatTemplate === undefined) return plainChat(model, prompt)
+  if (tokenizer.chatTemplate === undefined) {
+    if (tools) throw invalid("the model has no chat template, and so no tools: ask without 'tools'")
+    return { ids: promptTokens(model, plainChat(messages)) }
+  }
   const toolFormat = tools && toolCallFormat(chatTemplateSource(tokenizer, { tools }))
   if (tools && !toolFormat)
     throw invalid("the model's chat template has no tool calls that could be read: ask without 'tools'")
   return { ids: applyChatTemplate(tokenizer, messages, tools ? { tools } : {}).ids, toolFormat }
-}
-
-/**
- * A model without a chat template was not trained for conversations: it goes on with the contents of the messages, one
- * under the other, as it would with any text.
- */
-function plainChat(model: Model, { messages, tools }: Extract<PromptRequest, { messages: unknown }>): Prompt {
-  if (tools) throw invalid("the model has no chat template, and so no tools: ask without 'tools'")
-  const text = messages
-    .map(({ content }) =>
-      typeof content === 'string' ? content : (content ?? []).map((part) => part.text ?? '').join(''),
-    )
-    .filter((part) => part !== '')
-    .join('\n\n')
-  return { ids: promptTokens(model, text) }
 }
 
 function constraintOf(model: Model, constrain: NonNullable<CompletionRequest['constrain']>) {
@@ -305,20 +303,4 @@ async function* choiceEvents(
     }
     if (finish) yield { kind: 'end', choice, text: token === undefined ? text : '', finish }
   }
-}
-
-/** The mean of a decoder's last states, of length 1. */
-async function meanState(model: Model, ids: readonly number[]): Promise<Float32Array> {
-  const site =
-    model.spec.norm.place === 'sum'
-      ? `blocks.${model.spec.layers - 1}.hook_resid_post`
-      : 'ln_final.hook_normalized'
-  const reads = await model.run([ids], { read: [site] })
-  const data = (await reads[site]!.load()) as Float32Array
-  const { width } = model.spec
-  const mean = new Float32Array(width)
-  for (let i = 0; i < data.length; i++) mean[i % width]! += data[i]! / ids.length
-  reads[site]!.dispose()
-  const length = Math.hypot(...mean)
-  return length === 0 ? mean : mean.map((x) => x / length)
 }

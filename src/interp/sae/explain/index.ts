@@ -9,7 +9,7 @@ export {
   type FeatureReader,
 } from './contexts.ts'
 export { Intervention, interventionScores, namedTokens, type Steered } from './intervene.ts'
-export { explainBy, explainerPrompt, markedText, type TextModel, textRater } from './prompt.ts'
+export { type Ask, asking, explainBy, explainerPrompt, markedText, textRater } from './prompt.ts'
 export {
   type OwnedReader,
   type PlacedRows,

@@ -1,17 +1,28 @@
 /**
  * Explanations by a text model, and scores of explanations by one (Paulo et al. 2024; the prompts are our own).
  *
- * A text model is anything that answers a prompt: a model of glossa, or a call of an endpoint. Temperature 0 makes scores
- * repeatable.
+ * Anything that answers a prompt can be asked: with `asking`, a local model or an endpoint.
  *
  * @example
  * const text = await explainBy(ask, contexts.of(17).sample, decode)
  * const scores = await score(textRater(ask, text, decode), examplesOf(heldOut, 17)!)
  */
+import type { TextModel } from '../../../remote/index.ts'
 import type { ActiveContext } from './contexts.ts'
 import type { Marked, Rater } from './scores.ts'
 
-export type TextModel = (prompt: string) => Promise<string>
+export type Ask = (prompt: string) => Promise<string>
+
+/** A text model asked greedily, so that its answers are the same each time. */
+export const asking =
+  (model: TextModel, maxTokens = 100): Ask =>
+  async (prompt) => {
+    const [answers] = await model.complete([[{ role: 'user', content: prompt }]], {
+      maxTokens,
+      temperature: 0,
+    })
+    return answers![0]!.text
+  }
 
 type Decode = (tokens: readonly number[]) => string
 
@@ -54,7 +65,7 @@ Phrase:`
 }
 
 export const explainBy = async (
-  ask: TextModel,
+  ask: Ask,
   contexts: readonly ActiveContext[],
   decode: Decode,
 ): Promise<string> => (await ask(explainerPrompt(contexts, decode))).trim()
@@ -63,7 +74,7 @@ export const explainBy = async (
 const perPrompt = 5
 
 /** A text model's yes or no to each text, as 1 or 0. */
-export function textRater(ask: TextModel, explanation: string, decode: Decode): Rater {
+export function textRater(ask: Ask, explanation: string, decode: Decode): Rater {
   const rate = async (question: string, texts: readonly string[]): Promise<number[]> => {
     const answers: number[] = []
     for (let i = 0; i < texts.length; i += perPrompt) {
