@@ -20,6 +20,7 @@ const layers = [
   ['agent', 'modal'],
   ['experiments', 'registry'],
   ['serve'],
+  ['jobs'],
   ['ai-sdk', 'cli', 'studio'],
 ]
 /** Packages that one folder alone may import. */

@@ -13,7 +13,7 @@ import {
   type ProviderV3,
 } from '@ai-sdk/provider'
 import { Endpoint, type EndpointOptions } from '../remote/index.ts'
-import { createApp, type HostOptions, startHost } from '../serve/index.ts'
+import { type HostOptions, localEndpoint } from '../serve/index.ts'
 import { GlossaEmbeddingModel } from './embeddingModel.ts'
 import { GlossaLanguageModel } from './languageModel.ts'
 
@@ -31,8 +31,9 @@ export interface GlossaProvider extends ProviderV3 {
 }
 
 export function createGlossa(options: GlossaOptions): GlossaProvider {
-  const { endpoint, close } =
-    'models' in options ? inProcess(options) : { endpoint: overHttp(options), close: undefined }
+  const local = 'models' in options ? localEndpoint(options) : undefined
+  // The AI SDK tries again by itself.
+  const endpoint = new Endpoint({ ...(local?.options ?? (options as EndpointOptions)), retries: 0 })
   const languageModel = (modelId: string): LanguageModelV3 => new GlossaLanguageModel(modelId, endpoint)
   return Object.assign(languageModel, {
     specificationVersion: 'v3' as const,
@@ -41,21 +42,6 @@ export function createGlossa(options: GlossaOptions): GlossaProvider {
     imageModel(modelId: string): never {
       throw new NoSuchModelError({ modelId, modelType: 'imageModel' })
     },
-    close: async () => close?.(),
+    close: async () => local?.close(),
   })
-}
-
-/** The AI SDK tries again by itself. */
-const overHttp = (options: EndpointOptions): Endpoint => new Endpoint({ ...options, retries: 0 })
-
-/** The server's routes, called without a socket. */
-function inProcess(options: Partial<HostOptions> & Pick<HostOptions, 'models'>): {
-  endpoint: Endpoint
-  close: () => Promise<void>
-} {
-  const { connection, close } = startHost({ keep: 2, ...options })
-  const app = createApp(connection)
-  const fetch = (async (url: string, init: RequestInit) =>
-    app.fetch(new Request(url, init))) as typeof globalThis.fetch
-  return { endpoint: overHttp({ baseURL: 'http://glossa.invalid/v1', fetch }), close }
 }

@@ -11,6 +11,7 @@ import exportModel from './export.ts'
 import { addFlags, readFlags } from './flags.ts'
 import generate from './generate.ts'
 import inspect from './inspect.ts'
+import jobs from './jobs.ts'
 import lens from './lens.ts'
 import methods from './methods.ts'
 import patch from './patch.ts'
@@ -43,6 +44,7 @@ const verbs: readonly Verb[] = [
   methods,
   reproduce,
   serve,
+  jobs,
   doctor,
   bench,
 ]

@@ -1,18 +1,26 @@
 /** OpenAI's own client against the server, over real models. */
+import { mkdtempSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import type { Tensor } from '../../src/array/index.ts'
 import { complete, constraint, promptTokens, scoreTokens } from '../../src/decode/index.ts'
+import { encode } from '../../src/interp/index.ts'
+import { readSae } from '../../src/interp/sae/files/index.ts'
 import { Model } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import type { Serving } from '../../src/serve/index.ts'
+import { sharedTopK } from '../jobs/sae.ts'
 import { clientOf, type Json, models, startServer } from './serving.ts'
 
 let server: Serving
 let openai: OpenAI
+const saeFolder = sharedTopK(mkdtempSync(join(tmpdir(), 'glossa-serve-')))
 const engine = new Engine(nodeRuntime({ threads: 1 }))
 const tiny = Model.open(models.tiny.path, engine)
 beforeAll(async () => {
-  server = await startServer()
+  server = await startServer({ saes: { mine: saeFolder } })
   openai = clientOf(server)
 })
 afterAll(() => Promise.all([server.close(0), engine.dispose()]))
@@ -128,6 +136,29 @@ describe('/v1/completions', () => {
     expect(first.choices[0]!.text).toBe(own!.text)
     const other = await openai.completions.create({ ...ask, seed: 6 })
     expect(other.choices[0]!.text).not.toBe(first.choices[0]!.text)
+  })
+
+  it('serves 64 streams at once, each its own', async () => {
+    const prompts = Array.from(
+      { length: 64 },
+      (_, i) => `Story ${i}: ${i % 2 ? 'A cat' : 'The old man'} had ${i}`,
+    )
+    const expected = await complete(tiny, prompts, { temperature: 0, maxTokens: 24 })
+    const texts = await Promise.all(
+      prompts.map(async (own) => {
+        let text = ''
+        const stream = await openai.completions.create({
+          ...greedy,
+          prompt: own,
+          max_tokens: 24,
+          stream: true,
+        })
+        for await (const chunk of stream) text += chunk.choices[0]!.text
+        return text
+      }),
+    )
+    expect(texts).toEqual(expected.map(({ text }) => text))
+    expect(new Set(texts).size).toBeGreaterThan(20)
   })
 
   it('ends at stops and biases tokens', async () => {
@@ -276,10 +307,36 @@ describe("the field 'glossa'", () => {
     expect(added.choices[0].text).not.toBe(plain.choices[0].text)
   })
 
+  it('gives the features of an SAE that the server has', async () => {
+    const { sae } = readSae(saeFolder)
+    const answer = (await openai.completions.create({
+      ...{ ...greedy, max_tokens: 2 },
+      glossa: { taps: [{ sae: 'mine', top: 4 }] },
+    } as never)) as Json
+    const [{ features, site }] = answer.choices[0].glossa.taps
+    const own = await tiny.run([promptTokens(tiny, prompt)], { read: [site] })
+    const program = engine.jit((params: typeof sae.params, x: Tensor) => encode({ ...sae, params }, x))
+    const expected = await program(sae.params, own[site]!)
+    const data = (await expected.load()) as Float32Array
+    const { dSae } = sae.config
+    const count = data.length / dSae
+    expect(features.length).toBe(count + 2)
+    for (let token = 0; token < count; token++) {
+      const row = [...data.subarray(token * dSae, (token + 1) * dSae)]
+      const best = row
+        .map((activation, feature) => ({ feature, activation }))
+        .sort((a, b) => b.activation - a.activation)
+      for (const [i, { feature, activation }] of best.slice(0, 4).entries()) {
+        expect(features[token][i].feature).toBe(feature)
+        expect(features[token][i].activation).toBeCloseTo(activation, 3)
+      }
+    }
+  })
+
   it('refuses sites, methods and vectors that do not fit', async () => {
     for (const [glossa, problem] of [
       [{ taps: ['blocks.99.hook_resid_post'] }, /no site 'blocks\.99/],
-      [{ taps: [{ sae: 'mine' }] }, /no SAE 'mine'/],
+      [{ taps: [{ sae: 'yours' }] }, /no SAE 'yours'; there are: mine/],
       [{ edits: [{ op: 'add', site: 'blocks.0.hook_resid_post', vector: [1, 2] }] }, /2 numbers/],
       [{ edits: [{ op: 'turn', site: 'blocks.0.hook_resid_post' }] }, /glossa\.edits/],
       [{ with: ['no-such-method'] }, /no-such-method/],

@@ -17,6 +17,8 @@ const most = 2 ** 24
 export class TapReader {
   readonly #folders: Readonly<Record<string, string>>
   readonly #saes = new Map<string, Sae>()
+  /** Compiled for a model, by SAE and count. */
+  readonly #programs = new WeakMap<Model, Map<string, FeatureProgram>>()
 
   constructor(folders: Readonly<Record<string, string>>) {
     this.#folders = folders
@@ -42,7 +44,11 @@ export class TapReader {
       for (const { site, sae, name, top } of wanted) {
         const activation = reads[site]!
         if (sae) {
-          found.push({ sae: name, site, features: await featuresOf(model, sae, activation, top) })
+          found.push({
+            sae: name,
+            site,
+            features: await featuresOf(this.#program(model, sae, name, top), sae, activation),
+          })
           continue
         }
         const data = ((await activation.load()) as Float32Array).slice()
@@ -53,6 +59,22 @@ export class TapReader {
       }
       return found
     }
+  }
+
+  #program(model: Model, sae: Sae, name: string, top: number): FeatureProgram {
+    const count = Math.min(top, sae.config.dSae)
+    const programs = this.#programs.get(model) ?? new Map<string, FeatureProgram>()
+    this.#programs.set(model, programs)
+    const key = `${name} ${count}`
+    const known = programs.get(key)
+    if (known) return known
+    const made: FeatureProgram = model.engine.jit(
+      (params: Sae['params'], x: Tensor) =>
+        encode({ ...sae, params }, flattened(x, sae.config.dIn)).topK(count),
+      { name: 'features', axes: [undefined, [null, 'time', null]] },
+    )
+    programs.set(key, made)
+    return made
   }
 
   #sae(name: string): Sae {
@@ -71,25 +93,24 @@ export class TapReader {
   }
 }
 
-/** The most active features of each token. */
+type FeatureProgram = (params: Sae['params'], x: Tensor) => Promise<{ values: Tensor; indices: Tensor }>
+
+/** The most active features of each token, most active first. */
 async function featuresOf(
-  model: Model,
+  program: FeatureProgram,
   sae: Sae,
   activation: Tensor,
-  top: number,
 ): Promise<FeatureValues['features']> {
-  const count = Math.min(top, sae.config.dSae)
-  using program = model.engine.jit(
-    (params: Sae['params'], x: Tensor) =>
-      encode({ ...sae, params }, flattened(x, sae.config.dIn)).topK(count),
-    { name: 'features', axes: [undefined, [null, 'time']] },
-  )
   const { values, indices } = await program(sae.params, activation)
   const [activations, features] = [(await values.load()) as Float32Array, await indices.load()]
-  return Array.from({ length: activations.length / count }, (_, token) =>
+  const count = values.sizes.at(-1)!
+  const found = Array.from({ length: activations.length / count }, (_, token) =>
     Array.from({ length: count }, (_, i) => ({
       feature: Number(features[token * count + i]),
       activation: activations[token * count + i]!,
     })).filter((one) => one.activation > 0),
   )
+  values.dispose()
+  indices.dispose()
+  return found
 }
