@@ -118,7 +118,9 @@ export class Batcher {
     signal?.throwIfAborted()
     if (this.#closed) throw new Error('the batch is closed')
     const waiting = this.#queue.length + this.#turns
-    if (waiting >= this.#places)
+    // Those that a free slot takes at the next step do not wait.
+    const free = this.#serial ? 0 : Math.max(0, this.#most - this.stats.running)
+    if (waiting >= this.#places + free)
       throw new QueueFull(`${waiting} requests are waiting, which is as many as may`)
     if (this.#serial) return this.#inTurn(prompt, options, context)
     const events: GenerateEvent[] = []
