@@ -21,6 +21,7 @@ import sae from './sae.ts'
 import score from './score.ts'
 import serve from './serve.ts'
 import steer from './steer.ts'
+import studio from './studio.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
 import tokenizer from './tokenizer.ts'
 import train from './train.ts'
@@ -43,6 +44,7 @@ const verbs: readonly Verb[] = [
   sae,
   methods,
   reproduce,
+  studio,
   serve,
   jobs,
   doctor,

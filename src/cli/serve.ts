@@ -37,10 +37,23 @@ const options = z.strictObject({
 })
 
 /** `NAME=VALUE`, or a value under a name made of it. */
-function named(text: string, name: (value: string) => string): [string, string] {
+export function named(text: string, name: (value: string) => string): [string, string] {
   const at = text.indexOf('=')
   return at > 0 ? [text.slice(0, at), text.slice(at + 1)] : [name(text), text]
 }
+
+/** Resolves at Ctrl-C or when the process is asked to end; asked again, it ends at once. */
+export const untilStopped = (): Promise<void> =>
+  new Promise((resolve) => {
+    let asked = 0
+    const stop = (): void => {
+      asked++
+      if (asked > 1) process.exit(130)
+      resolve()
+    }
+    process.on('SIGINT', stop)
+    process.on('SIGTERM', stop)
+  })
 
 export default verb({
   name: 'serve',
@@ -78,16 +91,7 @@ asked for. Ctrl-C lets what runs end, and stops; a second one stops at once.`,
       ...{ host, port, apiKeys: keys, timeout, bodyLimit: bodyLimit * 1024 },
       ...(cors && { cors }),
     })
-    const ended = new Promise<void>((resolve) => {
-      let asked = 0
-      const stop = (): void => {
-        asked++
-        if (asked > 1) process.exit(130)
-        resolve()
-      }
-      process.on('SIGINT', stop)
-      process.on('SIGTERM', stop)
-    })
+    const ended = untilStopped()
     const { url } = serving
     if (json) printJson({ url, models: Object.keys(models) })
     else {

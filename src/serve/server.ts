@@ -3,14 +3,19 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { MessageChannel, Worker } from 'node:worker_threads'
 import { createAdaptorServer } from '@hono/node-server'
+import type { Hono } from 'hono'
 import { type AppOptions, createApp, type HostConnection } from './app.ts'
 import type { HostOptions } from './host/host.ts'
 import { connect } from './port.ts'
 
-export interface ServeOptions extends HostOptions, AppOptions {
+export interface ServeOptions extends HostOptions, Omit<AppOptions, 'mount'> {
   readonly host?: string
   /** 0 takes any that is free. */
   readonly port?: number
+  /** The engine's thread, where it is another one: a module that exposes at least what a host does. */
+  readonly worker?: URL
+  /** Adds routes of somebody else's, over the same thread. */
+  readonly mount?: (app: Hono, connection: HostConnection) => void
 }
 
 export interface Serving {
@@ -21,17 +26,21 @@ export interface Serving {
 }
 
 /** Starts the engine's thread. */
-export function startHost(options: HostOptions): { connection: HostConnection; close(): Promise<void> } {
+export function startHost(
+  options: HostOptions,
+  module?: URL,
+): { connection: HostConnection; close(): Promise<void> } {
   const { port1, port2 } = new MessageChannel()
   const own = import.meta.url
+  const file = module ?? new URL(own.endsWith('.ts') ? './worker.ts' : './worker.js', own)
   const workerOptions = { workerData: { port: port2, options }, transferList: [port2] }
   // From the sources, as in tests, through a loader that reads TypeScript.
   const worker = own.endsWith('.ts')
     ? new Worker(
-        `import('tsx/esm/api').then(({ tsImport }) => tsImport(${JSON.stringify(new URL('./worker.ts', own).href)}, ${JSON.stringify(own)}))`,
+        `import('tsx/esm/api').then(({ tsImport }) => tsImport(${JSON.stringify(file.href)}, ${JSON.stringify(own)}))`,
         { ...workerOptions, eval: true },
       )
-    : new Worker(new URL('./worker.js', own), workerOptions)
+    : new Worker(file, workerOptions)
   const connection: HostConnection = connect(port1)
   let closing = false
   worker.on('error', (error) => connection.close(error))
@@ -51,14 +60,24 @@ export function startHost(options: HostOptions): { connection: HostConnection; c
 }
 
 export async function serve(options: ServeOptions): Promise<Serving> {
-  const { host = '127.0.0.1', port = 8080, apiKeys, cors, bodyLimit, timeout, mount, ...engine } = options
-  const { connection, close } = startHost(engine)
+  const {
+    host = '127.0.0.1',
+    port = 8080,
+    apiKeys,
+    cors,
+    bodyLimit,
+    timeout,
+    mount,
+    worker,
+    ...engine
+  } = options
+  const { connection, close } = startHost(engine, worker)
   const app = createApp(connection, {
     ...(apiKeys && { apiKeys }),
     ...(cors && { cors }),
     ...(bodyLimit !== undefined && { bodyLimit }),
     ...(timeout !== undefined && { timeout }),
-    ...(mount && { mount }),
+    ...(mount && { mount: (own: Hono) => mount(own, connection) }),
   })
   const server = createAdaptorServer({ fetch: app.fetch }) as Server
   // Slow senders do not hold connections.

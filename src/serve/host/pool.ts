@@ -61,6 +61,11 @@ export class Pool {
     }))
   }
 
+  /** The folder or file of a model. */
+  pathOf(name: string): string {
+    return this.#source(name).path
+  }
+
   get open(): readonly (readonly [name: string, model: OpenModel])[] {
     return [...this.#entries].flatMap(([name, { loaded }]) => (loaded ? [[name, loaded] as const] : []))
   }
@@ -89,18 +94,22 @@ export class Pool {
   }
 
   #take(name: string): Entry {
-    const source = Object.hasOwn(this.#options.models, name) ? this.#options.models[name] : undefined
-    if (!source)
-      throw invalid(
-        `there is no model '${name}'; there are: ${Object.keys(this.#options.models).join(', ')}`,
-        'model_not_found',
-      )
+    const source = this.#source(name)
     const known = this.#entries.get(name)
     const entry = known ?? this.#begin(name, source)
     this.#entries.delete(name)
     this.#entries.set(name, entry)
     entry.users++
     return entry
+  }
+
+  #source(name: string): ModelSource {
+    const source = Object.hasOwn(this.#options.models, name) ? this.#options.models[name] : undefined
+    if (source) return source
+    throw invalid(
+      `there is no model '${name}'; there are: ${Object.keys(this.#options.models).join(', ')}`,
+      'model_not_found',
+    )
   }
 
   #begin(name: string, source: ModelSource): Entry {

@@ -1,0 +1,17 @@
+/** All operations, by name. */
+import type { Operation } from '../operation.ts'
+import { about, methods, model } from './about.ts'
+import { activations, feature, features } from './features.ts'
+import { attention, lens, patch, tap } from './look.ts'
+import { fit, sweepSteer } from './steer.ts'
+import { runs, trainRun } from './train.ts'
+import { measure, score, write } from './write.ts'
+
+export const operations: Readonly<Record<string, Operation>> = Object.fromEntries(
+  [
+    ...[about, model, methods, write, score, measure],
+    ...[lens, attention, tap, patch],
+    ...[features, feature, activations],
+    ...[fit, sweepSteer, runs, trainRun],
+  ].map((one) => [one.name, one]),
+)

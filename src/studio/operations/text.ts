@@ -1,0 +1,9 @@
+/** Tokens as a page shows them. */
+import type { Model } from '../../model/index.ts'
+
+/** The text of each token; what is no whole character is shown as such. Control tokens by name. */
+export const pieces = ({ tokenizer }: Model, ids: readonly number[]): string[] =>
+  ids.map((id) => {
+    if (!tokenizer) return `#${id}`
+    return tokenizer.isSpecial(id) ? tokenizer.token(id) : Buffer.from(tokenizer.bytes(id)).toString('utf8')
+  })

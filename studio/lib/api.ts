@@ -1,0 +1,42 @@
+/** Operations of the studio: whole, or item by item as they come. */
+
+/** Items of an operation. Aborting the signal ends it there too. */
+export async function* stream<T>(
+  name: string,
+  input: object,
+  signal?: AbortSignal,
+): AsyncGenerator<T, void, void> {
+  const response = await fetch(`/studio/api/${name}`, {
+    method: 'POST',
+    body: JSON.stringify(input),
+    ...(signal && { signal }),
+  })
+  const text = response.body!.pipeThrough(new TextDecoderStream()).getReader()
+  let rest = ''
+  try {
+    for (;;) {
+      const { done, value = '' } = await text.read()
+      const lines = (rest + value).split('\n')
+      rest = lines.pop()!
+      if (done && rest) lines.push(rest)
+      for (const line of lines) {
+        const item = JSON.parse(line) as T & { error?: { message: string } }
+        if (item && typeof item === 'object' && 'error' in item && item.error?.message)
+          throw new Error(item.error.message)
+        yield item
+      }
+      if (done) return
+    }
+  } finally {
+    await text.cancel().catch(() => undefined)
+  }
+}
+
+export async function call<T>(name: string, input: object = {}, signal?: AbortSignal): Promise<T> {
+  for await (const item of stream<T>(name, input, signal)) return item
+  throw new Error(`${name}: there is no answer`)
+}
+
+export const message = (error: unknown): string => (error instanceof Error ? error.message : String(error))
+export const aborted = (error: unknown): boolean =>
+  error instanceof DOMException && error.name === 'AbortError'
