@@ -21,7 +21,8 @@ const layers = [
   ['experiments', 'registry'],
   ['serve'],
   ['jobs'],
-  ['ai-sdk', 'cli', 'studio'],
+  ['ai-sdk', 'studio'],
+  ['cli'],
 ]
 /** Packages that one folder alone may import. */
 const owned = [{ package: /^onnxruntime-/, folder: 'onnx' }]

@@ -4,7 +4,7 @@ import type { OpenDecoder, Pool } from '../serve/host/pool.ts'
 
 /** What operations work with. */
 export interface Bench {
-  readonly pool: Pool
+  readonly pool: Pick<Pool, 'with' | 'streamWith' | 'list' | 'pathOf'>
   /** Folders of SAEs by name. */
   readonly saes: Readonly<Record<string, string>>
   /** A folder for what is made here: steers, runs. */

@@ -1,7 +1,30 @@
 /** Operations of the studio: whole, or item by item as they come. */
+import { type Connection, connect } from '../../src/serve/port.ts'
+import type { StaticService } from '../static/worker.ts'
+
+/** Without a server, the engine runs in a worker of the page. */
+const inPage = import.meta.env.MODE === 'static' ? startWorker() : undefined
 
 /** Items of an operation. Aborting the signal ends it there too. */
-export async function* stream<T>(
+export const stream = <T>(
+  name: string,
+  input: object,
+  signal?: AbortSignal,
+): AsyncGenerator<T, void, void> =>
+  inPage
+    ? (inPage.stream(
+        'operate',
+        { name, input: JSON.parse(JSON.stringify(input)) as object },
+        signal,
+      ) as AsyncGenerator<T, void, void>)
+    : overHttp<T>(name, input, signal)
+
+function startWorker(): Connection<StaticService> {
+  const worker = new Worker(new URL('../static/worker.ts', import.meta.url), { type: 'module' })
+  return connect<StaticService>(worker)
+}
+
+async function* overHttp<T>(
   name: string,
   input: object,
   signal?: AbortSignal,

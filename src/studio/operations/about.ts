@@ -1,12 +1,11 @@
-/** What there is: models, SAEs, sites, methods with their results. */
+/** What there is: models, SAEs, methods with their results. */
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import * as z from 'zod'
 import { experiments } from '../../experiments/catalogue.ts'
 import { readResults } from '../../experiments/result.ts'
-import { sites } from '../../model/index.ts'
 import { methodFiles } from '../../registry/methods.gen.ts'
-import { operation, withModel } from '../operation.ts'
+import { operation } from '../operation.ts'
 
 export const about = operation({
   name: 'about',
@@ -20,20 +19,6 @@ export const about = operation({
         .map(({ name }) => ({ name: name.replace(/\.gguf$/, ''), file: join(folder, name) })),
     }
   },
-})
-
-export const model = operation({
-  name: 'model',
-  input: z.strictObject({ model: z.string() }),
-  run: (bench, { model: name }) =>
-    withModel(bench, name, async ({ model: { spec, context } }) => ({
-      layers: spec.layers,
-      width: spec.width,
-      vocab: spec.vocab,
-      context,
-      heads: spec.attention?.heads ?? 0,
-      sites: [...sites(spec)].map(([site, legend]) => ({ site, legend })),
-    })),
 })
 
 export const methods = operation({

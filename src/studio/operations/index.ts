@@ -1,8 +1,9 @@
 /** All operations, by name. */
 import type { Operation } from '../operation.ts'
-import { about, methods, model } from './about.ts'
+import { about, methods } from './about.ts'
 import { activations, feature, features } from './features.ts'
 import { attention, lens, patch, tap } from './look.ts'
+import { model } from './model.ts'
 import { fit, sweepSteer } from './steer.ts'
 import { runs, trainRun } from './train.ts'
 import { measure, score, write } from './write.ts'

@@ -1,7 +1,7 @@
 /** Inside a model: the lens, attention, any activation, patching. */
 import * as z from 'zod'
 import { promptTokens } from '../../decode/index.ts'
-import { LensReader, logitLens, patchGrid } from '../../interp/index.ts'
+import { LensReader, logitLens, patchGrid } from '../../interp/browser.ts'
 import { operation, withModel } from '../operation.ts'
 import { pieces } from './text.ts'
 

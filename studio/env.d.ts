@@ -1,0 +1,4 @@
+/** What Vite gives the pages. */
+interface ImportMeta {
+  readonly env: { readonly MODE: string }
+}

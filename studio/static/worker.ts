@@ -1,0 +1,184 @@
+/** The studio without a server: the same operations over models that run in this worker of the page. */
+import * as z from 'zod'
+import { parseMethodSpec } from '../../src/method/index.ts'
+import type { OpenDecoder } from '../../src/serve/host/pool.ts'
+import { expose } from '../../src/serve/port.ts'
+import { type Bench, type Operation, operation, streamModel, withModel } from '../../src/studio/operation.ts'
+import { attention, lens, patch, tap } from '../../src/studio/operations/look.ts'
+import { model } from '../../src/studio/operations/model.ts'
+import { measure, score, write } from '../../src/studio/operations/write.ts'
+import {
+  type Edits,
+  Engine,
+  hasWebGpu,
+  joinEdits,
+  loadFiles,
+  Model,
+  type ModelFiles,
+  steer,
+  webRuntime,
+} from '../../src/web.ts'
+
+/** The page's folder; this script lies in assets/. */
+const base = new URL('../', import.meta.url)
+const files = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
+
+const fetched = async (path: string): Promise<Uint8Array> => {
+  const response = await fetch(new URL(path, base))
+  if (!response.ok) throw new Error(`${path}: status ${response.status}`)
+  return new Uint8Array(await response.arrayBuffer())
+}
+const text = async (path: string): Promise<string> => new TextDecoder().decode(await fetched(path))
+
+/** What has been learned in this page. */
+const vectors = new Map<string, steer.ControlVector>()
+
+let engine: Promise<Engine> | undefined
+const openEngine = async (): Promise<Engine> =>
+  new Engine(
+    await webRuntime({
+      ...{ provider: (await hasWebGpu()) ? 'webgpu' : 'wasm', assets: new URL('ort/', base).href },
+    }),
+  )
+
+async function openModel(name: string): Promise<OpenDecoder> {
+  engine ??= openEngine()
+  const [config, weights, tokenizer, settings] = await Promise.all(
+    files.map((file) => fetched(`models/${name}/${file}`)),
+  )
+  const loaded = loadFiles({
+    'config.json': config,
+    'model.safetensors': weights,
+    'tokenizer.json': tokenizer,
+    'tokenizer_config.json': settings,
+  } as unknown as ModelFiles)
+  const made = new Model({ engine: await engine, ...loaded })
+  return {
+    kind: 'decoder',
+    model: made,
+    rules: [],
+    batcher: undefined as never,
+    close: async () => made[Symbol.dispose](),
+    async methods(specs) {
+      let edit: Edits = {}
+      for (const spec of specs) {
+        const { id, options } = parseMethodSpec(spec)
+        const vector = vectors.get(String(options.file))
+        if (id !== 'control-vector' || !vector)
+          throw new Error(
+            `${spec}: in a page without a server only what was learned here acts, control-vector:file=NAME`,
+          )
+        edit = joinEdits(edit, steer.controlVectorEdits(vector, Number(options.strength ?? 1)))
+      }
+      return { edit, rules: [] }
+    },
+  }
+}
+
+const open = new Map<string, Promise<OpenDecoder>>()
+const opened = (name: string): Promise<OpenDecoder> => {
+  if (!open.has(name)) open.set(name, openModel(name))
+  return open.get(name)!
+}
+let names: readonly string[] = []
+const pool: Bench['pool'] = {
+  with: async (name, use) => use(await opened(name)),
+  async *streamWith(name, use) {
+    yield* use(await opened(name))
+  },
+  list: () => names.map((id) => ({ id, kind: 'decoder', loaded: open.has(id), created: 0 })),
+  pathOf: (name) => name,
+}
+const bench: Bench = { pool, saes: {}, folder: '', results: '' }
+
+const about = operation({
+  name: 'about',
+  input: z.strictObject({}),
+  async run() {
+    names = JSON.parse(await text('models/list.json')) as string[]
+    return {
+      models: pool.list(),
+      saes: [],
+      steers: [...vectors.keys()].map((name) => ({ name, file: name })),
+    }
+  },
+})
+const methods = operation({
+  name: 'methods',
+  input: z.strictObject({}),
+  run: async () => JSON.parse(await text('methods.json')) as unknown,
+})
+const texts = z.array(z.string().min(1)).nonempty()
+const fit = operation({
+  name: 'fit',
+  input: z.object({
+    model: z.string(),
+    name: z.string(),
+    positive: texts,
+    negative: texts,
+    kind: z.enum(['mean', 'pca']),
+  }),
+  run: (own, { model: name, name: steerName, kind, positive, negative }) =>
+    withModel(own, name, async ({ model: made }) => {
+      const vector = await steer.fitControlVector(made, { positive, negative }, { kind })
+      vectors.set(steerName, vector)
+      const norms = [...vector.directions].map(([layer, x]) => ({ layer, norm: Math.hypot(...x) }))
+      return { name: steerName, file: steerName, norms }
+    }),
+})
+const sweep = operation({
+  name: 'sweep',
+  input: z.object({
+    model: z.string(),
+    steer: z.string(),
+    strengths: z.array(z.number()),
+    prompts: texts,
+    words: texts,
+  }),
+  run: (own, { model: name, steer: steerName, strengths, prompts, words }, signal) =>
+    streamModel(own, name, async function* ({ model: made }) {
+      const vector = vectors.get(steerName)
+      if (!vector) throw new Error(`there is no steer '${steerName}' here`)
+      const wanted = words.map((word) => word.toLowerCase())
+      const isTarget = (given: string): boolean => wanted.some((word) => given.toLowerCase().includes(word))
+      const generate = { samples: 4, maxTokens: 40, seed: 1, temperature: 0.8 }
+      for (const strength of strengths) {
+        const edits = (by: number): Edits => steer.controlVectorEdits(vector, by)
+        yield (
+          await steer.sweep(made, edits, { strengths: [strength], prompts, isTarget, generate, signal })
+        )[0]
+      }
+    }),
+})
+
+const operations: readonly Operation[] = [
+  about,
+  methods,
+  model,
+  write,
+  score,
+  measure,
+  lens,
+  attention,
+  tap,
+  patch,
+  fit,
+  sweep,
+]
+
+const service = {
+  async *operate(
+    { name, input }: { name: string; input: unknown },
+    signal: AbortSignal,
+  ): AsyncGenerator<unknown, void, void> {
+    const own = operations.find((one) => one.name === name)
+    if (!own) throw new Error('this needs the studio with a server: npm start')
+    const result = own.run(bench, own.input.parse(input), signal)
+    if (typeof result === 'object' && result !== null && Symbol.asyncIterator in result)
+      yield* result as AsyncIterable<unknown>
+    else yield await result
+  },
+}
+export type StaticService = typeof service
+
+expose(globalThis as never, service)

@@ -1,0 +1,90 @@
+/** The studio as a folder of files: the model runs inside the page, and nothing but files is asked for. */
+import { execFileSync } from 'node:child_process'
+import { existsSync, readFileSync } from 'node:fs'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { extname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Browser, chromium, type Page } from 'playwright-core'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { complete } from '../../src/decode/index.ts'
+import { Model } from '../../src/model/index.ts'
+import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
+import { bundledModel } from '../../src/store/index.ts'
+import { executable } from '../browser/open.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const out = join(root, 'dist/studio-static')
+const types: Readonly<Record<string, string>> = {
+  ...{ '.html': 'text/html', '.js': 'text/javascript', '.mjs': 'text/javascript', '.css': 'text/css' },
+  ...{ '.wasm': 'application/wasm', '.json': 'application/json' },
+}
+
+describe.skipIf(!executable)('the static studio', { timeout: 180_000 }, () => {
+  let server: Server
+  let browser: Browser
+  let page: Page
+  let url: string
+  const problems: string[] = []
+  const methods: string[] = []
+
+  beforeAll(async () => {
+    const vite = join(root, 'node_modules/vite/bin/vite.js')
+    execFileSync(process.execPath, [vite, 'build', '--config', 'vite.static.config.ts', '--mode', 'static'], {
+      ...{ cwd: root, stdio: 'ignore' },
+      env: { ...process.env, STUDIO_MODELS: 'tiny' },
+    })
+    server = createServer((request, response) => {
+      methods.push(request.method!)
+      const path = new URL(request.url!, 'http://x').pathname
+      const file = join(out, path === '/' ? 'index.html' : path)
+      if (!existsSync(file)) return response.writeHead(404).end()
+      response.setHeader('Content-Type', types[extname(file)] ?? 'application/octet-stream')
+      response.end(readFileSync(file))
+    })
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    browser = await chromium.launch({ executablePath: executable!, args: ['--no-sandbox'] })
+    page = await browser.newPage()
+    page.on('pageerror', (error) => problems.push(error.message))
+  }, 180_000)
+  afterAll(async () => {
+    await browser?.close()
+    server?.close()
+  })
+
+  const open = async (path: string): Promise<void> => {
+    await page.goto('about:blank')
+    await page.goto(`${url}/#/${path}`)
+    await page.getByRole('heading', { level: 1 }).waitFor()
+  }
+
+  it('writes what the model writes in Node', async () => {
+    await open('write?model="tiny"&temperature=0&maxTokens=20&prompt="The little dog"')
+    await page.getByRole('button', { name: 'Write', exact: true }).click()
+    await page.getByText('ended by').waitFor({ timeout: 90_000 })
+    await using engine = new Engine(nodeRuntime({ threads: 1 }))
+    const [own] = await complete(Model.open(bundledModel('tiny')!, engine), ['The little dog'], {
+      temperature: 0,
+      maxTokens: 20,
+    })
+    const shown = await page.getByRole('group', { name: 'text' }).locator('button').allTextContents()
+    expect(shown.slice(-own!.tokens.length).join('')).toBe(own!.text)
+  })
+
+  it('looks inside, steers, and shows the measured methods', async () => {
+    await open('look?model="tiny"')
+    await page.getByRole('region', { name: 'lens' }).waitFor({ timeout: 60_000 })
+    await open('steer?model="tiny"')
+    await page.getByRole('button', { name: 'Learn', exact: true }).click()
+    await page.getByText(/^learned: norms/).waitFor({ timeout: 60_000 })
+    await open('methods')
+    await page.getByRole('button', { name: 'lm-steer', exact: true }).click()
+    expect(await page.locator('.card').last().textContent()).toMatch(/Measured:/)
+    // What needs a server says so.
+    await open('train')
+    expect(await page.getByRole('alert').textContent()).toMatch(/npm start/)
+    expect(problems).toEqual([])
+    expect(new Set(methods)).toEqual(new Set(['GET']))
+  })
+})
