@@ -4,7 +4,7 @@ import { parseMethodSpec } from '../../src/method/index.ts'
 import type { OpenDecoder } from '../../src/serve/host/pool.ts'
 import { expose } from '../../src/serve/port.ts'
 import { type Bench, type Operation, operation, streamModel, withModel } from '../../src/studio/operation.ts'
-import { attention, lens, patch, tap } from '../../src/studio/operations/look.ts'
+import { attention, lens, patch, patchAt, tap } from '../../src/studio/operations/look.ts'
 import { model } from '../../src/studio/operations/model.ts'
 import { measure, score, write } from '../../src/studio/operations/write.ts'
 import {
@@ -20,7 +20,7 @@ import {
 } from '../../src/web.ts'
 
 /** The page's folder; this script lies in assets/. */
-const base = new URL('../', import.meta.url)
+const base = new URL(/* @vite-ignore */ '../', import.meta.url)
 const files = ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json']
 
 const fetched = async (path: string): Promise<Uint8Array> => {
@@ -162,6 +162,7 @@ const operations: readonly Operation[] = [
   attention,
   tap,
   patch,
+  patchAt,
   fit,
   sweep,
 ]

@@ -124,6 +124,20 @@ describe.skipIf(!executable)('the studio', { timeout: 120_000 }, () => {
         .waitFor()
       await picture(`look-${view}`)
     }
+    // The last block's activation of the clean text at the last token is all that its answer comes from.
+    await page
+      .getByRole('region', { name: 'patching' })
+      .locator('tbody tr')
+      .first()
+      .locator('td button')
+      .last()
+      .click()
+    await page.getByText(/^layer \d+, at/).waitFor()
+    const shown = await page.locator('.card[aria-live] table').allTextContents()
+    expect(shown.length).toBe(3)
+    expect(shown[2]!.replace('patched', '')).toBe(shown[0]!.replace('clean', ''))
+    expect(shown[1]!.replace('corrupt', '')).not.toBe(shown[0]!.replace('clean', ''))
+    await picture('look-patched')
     await page.getByLabel('Wrong answer').fill(' hippopotamus')
     await button('Look').click()
     expect(await page.getByRole('alert').textContent()).toMatch(/tokens/)

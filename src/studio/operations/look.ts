@@ -1,6 +1,7 @@
 /** Inside a model: the lens, attention, any activation, patching. */
 import * as z from 'zod'
-import { promptTokens } from '../../decode/index.ts'
+import { type Tensor, tensor } from '../../array/index.ts'
+import { logSumExp, mostLikely, promptTokens } from '../../decode/index.ts'
 import { LensReader, logitLens, patchGrid } from '../../interp/browser.ts'
 import { operation, withModel } from '../operation.ts'
 import { pieces } from './text.ts'
@@ -123,6 +124,52 @@ export const patch = operation({
         rows: grid.layers.map((_, i) =>
           grid.cells.slice(i * count, (i + 1) * count).map(({ restored }) => restored),
         ),
+      }
+    }),
+})
+
+/** What comes next after the clean text, after the corrupt one, and after that with one activation of the clean one. */
+export const patchAt = operation({
+  name: 'patchAt',
+  input: z.strictObject({
+    ...{ model: z.string(), clean: text, corrupt: text, site: z.string() },
+    ...{ layer: z.int().nonnegative(), position: z.int().nonnegative() },
+  }),
+  run: (bench, { model: name, clean, corrupt, site, layer, position }) =>
+    withModel(bench, name, async ({ model }) => {
+      const [own, other] = [promptTokens(model, clean), promptTokens(model, corrupt)]
+      const place = `blocks.${layer}.${site}`
+      const reads = await model.run([own], { read: [place, 'logits'] })
+      const plain = await model.run([other], { read: ['logits'] })
+      using program = model.compile(
+        'patchAt',
+        [{ tokens: ['batch', 'time'], clean: [null, 'time', null], mask: ['batch', 'time', null] }],
+        ({ forward }, given: { tokens: Tensor; clean: Tensor; mask: Tensor }) =>
+          forward({ tokens: given.tokens }, { edit: { [place]: (x) => given.mask.where(given.clean, x) } })
+            .logits,
+      )
+      const patched = await program({
+        tokens: tensor(Int32Array.from(other), [1, other.length]),
+        clean: reads[place]!,
+        mask: tensor(
+          Uint8Array.from(other, (_, i) => (i === position ? 1 : 0)),
+          [1, other.length, 1],
+          'bool',
+        ),
+      })
+      const next = async (logits: Tensor): Promise<object[]> => {
+        const { vocab } = model.spec
+        const row = ((await logits.load()) as Float32Array).slice(-vocab)
+        const total = logSumExp(row)
+        return mostLikely(row, 5).map(({ token }) => ({
+          text: pieces(model, [token])[0]!,
+          probability: Math.exp(row[token]! - total),
+        }))
+      }
+      return {
+        clean: await next(reads.logits!),
+        corrupt: await next(plain.logits!),
+        patched: await next(patched),
       }
     }),
 })
