@@ -2,7 +2,7 @@
  * Puts a trained model into its folder in models/, with a card in which every figure is measured here. Needs the run's
  * folder and the data that its recipe names.
  *
- *   npx tsx scripts/model-card.ts models/small --recipe recipes/default-shallow.json --recipe recipes/small.json
+ *   npx tsx scripts/model-card.ts models/default --recipe recipes/wide.json --recipe recipes/default.json
  *
  * The recipes are the stages of the training, in order; each one's run lies in ../runs under its name.
  */

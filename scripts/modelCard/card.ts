@@ -45,7 +45,7 @@ export function modelCard(card: Card): string {
   return `# ${name}
 
 A Llama of ${millions(parameters)} parameters that writes simple English stories, trained from scratch by this repository on
-${millions(card.seen, 1)} tokens of stories and children's literature, on one processor core.
+${millions(card.seen, 1)} tokens of stories and children's literature.
 
 | | |
 | --- | --- |
