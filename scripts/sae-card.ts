@@ -26,10 +26,13 @@ const { values, positionals } = parseArgs({
     run: { type: 'string', default: join(root, '../runs/saes') },
     assets: { type: 'string', default: join(root, '../shared/assets') },
     features: { type: 'string', default: '200' },
+    /** That explanations are made from; half as many score them, and a quarter measures the SAE. */
+    tokens: { type: 'string', default: '262144' },
   },
 })
 const target = resolve(positionals[0]!)
-const [explainedOn, scoredOn, evaluatedOn] = [262_144, 131_072, 65_536]
+const explainedOn = Number(values.tokens)
+const [scoredOn, evaluatedOn] = [explainedOn / 2, explainedOn / 4]
 
 const recipe = parseSaeRecipe(JSON.parse(readFileSync(values.recipe, 'utf8')), values.recipe)
 const path = join(root, 'models', basename(recipe.model))
