@@ -232,7 +232,7 @@ describe.skipIf(!executable)('the studio', { timeout: 120_000 }, () => {
   it('has enough contrast, light and dark', async () => {
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme })
-      for (const name of ['write', 'methods']) {
+      for (const name of ['write', 'look', 'features', 'steer', 'methods', 'train', 'compare']) {
         await open(name)
         const low = await page.evaluate<string[]>(contrast)
         expect([colorScheme, name, low]).toEqual([colorScheme, name, []])
