@@ -1,9 +1,7 @@
 /** `glossa methods`: what there is, and what it was measured to do. */
 import * as z from 'zod'
-import { experiments } from '../experiments/catalogue.ts'
-import { readResults } from '../experiments/result.ts'
 import { closest } from '../method/index.ts'
-import { methodFiles } from '../registry/methods.gen.ts'
+import { methodList } from '../studio/methodList.ts'
 import { jsonOption } from './common.ts'
 import { dim, print, printJson, table } from './terminal.ts'
 import { UsageError, verb } from './verb.ts'
@@ -19,36 +17,18 @@ export default verb({
   flags: { id: { value: 'ID' }, results: { value: 'FOLDER' } },
   notes: `An experiment without a method of its own measures what a paper found. glossa reproduce ID measures anew.`,
   async run({ id, results: folder, json }) {
-    const results = readResults(folder)
-    const methods = await Promise.all(Object.values(methodFiles).map((open) => open()))
-    const measured = new Map((await experiments()).map((one) => [one.id, one]))
-    const ids = [...new Set([...methods.map((one) => one.id), ...measured.keys()])].sort()
+    const all = await methodList(folder)
+    const ids = all.map((one) => one.id)
     if (id !== undefined && !ids.includes(id)) {
       const near = closest(id, ids)
       throw new UsageError(
         `there is no '${id}'${near.length > 0 ? `; did you mean ${near.join(', ')}?` : ''}`,
       )
     }
-    const entries = ids
-      .filter((one) => id === undefined || one === id)
-      .map((one) => {
-        const method = methods.find((candidate) => candidate.id === one)
-        const experiment = measured.get(one)
-        const result = results.get(one)
-        return {
-          id: one,
-          title: method?.title ?? experiment!.title,
-          paper: method?.paper ?? experiment?.paper,
-          socket: method?.socket,
-          source: method?.source,
-          summary: method?.summary,
-          claim: experiment?.claim,
-          verdict: result?.verdict,
-          reason: result?.reason,
-          date: result?.date,
-          options: id === undefined || !method ? undefined : z.toJSONSchema(method.options, { io: 'input' }),
-        }
-      })
+    // The list says what there is; options are of one of them. Numbers are in the results' files.
+    const entries = all
+      .filter((one) => id === undefined || one.id === id)
+      .map(({ rows: _, options, ...one }) => ({ ...one, ...(id !== undefined && { options }) }))
     if (json) {
       printJson(entries)
       return 0

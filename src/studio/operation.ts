@@ -1,13 +1,25 @@
 /** What pages of the studio ask: a function with a name and a schema, over models that run in the engine's thread. */
 import type * as z from 'zod'
+import type { Edits, Model } from '../model/index.ts'
 import type { OpenDecoder, Pool } from '../serve/host/pool.ts'
+import type { ControlVector } from '../steer/browser.ts'
+
+/** Control vectors that were made here, by name. */
+export interface Steers {
+  /** `file` is what the method control-vector takes. */
+  list(): readonly { readonly name: string; readonly file: string }[]
+  keep(name: string, vector: ControlVector): string
+  /** Edits by strength. Throws for a name that there is not. */
+  open(name: string, model: Model): (strength: number) => Edits
+}
 
 /** What operations work with. */
 export interface Bench {
   readonly pool: Pick<Pool, 'with' | 'streamWith' | 'list' | 'pathOf'>
   /** Folders of SAEs by name. */
   readonly saes: Readonly<Record<string, string>>
-  /** A folder for what is made here: steers, runs. */
+  readonly steers: Steers
+  /** A folder for training runs. */
   readonly folder: string
   /** The folder of measured results. */
   readonly results: string

@@ -5,6 +5,7 @@ import { Host, type HostOptions } from '../serve/host/host.ts'
 import { expose } from '../serve/port.ts'
 import type { Bench } from './operation.ts'
 import { operations } from './operations/index.ts'
+import { steerFolder } from './steerFolder.ts'
 
 export interface StudioOptions extends HostOptions {
   readonly folder: string
@@ -21,6 +22,7 @@ const host = new Host(options)
 const bench: Bench = {
   pool: host.pool,
   saes: options.saes ?? {},
+  steers: steerFolder(options.folder),
   folder: options.folder,
   results: options.results,
 }

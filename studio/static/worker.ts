@@ -3,9 +3,10 @@ import * as z from 'zod'
 import { parseMethodSpec } from '../../src/method/index.ts'
 import type { OpenDecoder } from '../../src/serve/host/pool.ts'
 import { expose } from '../../src/serve/port.ts'
-import { type Bench, type Operation, operation, streamModel, withModel } from '../../src/studio/operation.ts'
+import { type Bench, type Operation, operation } from '../../src/studio/operation.ts'
 import { attention, lens, patch, patchAt, tap } from '../../src/studio/operations/look.ts'
 import { model } from '../../src/studio/operations/model.ts'
+import { fit, sweepSteer } from '../../src/studio/operations/steer.ts'
 import { measure, score, write } from '../../src/studio/operations/write.ts'
 import {
   type Edits,
@@ -89,18 +90,26 @@ const pool: Bench['pool'] = {
   list: () => names.map((id) => ({ id, kind: 'decoder', loaded: open.has(id), created: 0 })),
   pathOf: (name) => name,
 }
-const bench: Bench = { pool, saes: {}, folder: '', results: '' }
+const steers: Bench['steers'] = {
+  list: () => [...vectors.keys()].map((name) => ({ name, file: name })),
+  keep(name, vector) {
+    vectors.set(name, vector)
+    return name
+  },
+  open(name) {
+    const vector = vectors.get(name)
+    if (!vector) throw new Error(`there is no steer '${name}' here`)
+    return (strength) => steer.controlVectorEdits(vector, strength)
+  },
+}
+const bench: Bench = { pool, steers, saes: {}, folder: '', results: '' }
 
 const about = operation({
   name: 'about',
   input: z.strictObject({}),
   async run() {
     names = JSON.parse(await text('models/list.json')) as string[]
-    return {
-      models: pool.list(),
-      saes: [],
-      steers: [...vectors.keys()].map((name) => ({ name, file: name })),
-    }
+    return { models: pool.list(), saes: [], steers: steers.list() }
   },
 })
 const methods = operation({
@@ -108,49 +117,6 @@ const methods = operation({
   input: z.strictObject({}),
   run: async () => JSON.parse(await text('methods.json')) as unknown,
 })
-const texts = z.array(z.string().min(1)).nonempty()
-const fit = operation({
-  name: 'fit',
-  input: z.object({
-    model: z.string(),
-    name: z.string(),
-    positive: texts,
-    negative: texts,
-    kind: z.enum(['mean', 'pca']),
-  }),
-  run: (own, { model: name, name: steerName, kind, positive, negative }) =>
-    withModel(own, name, async ({ model: made }) => {
-      const vector = await steer.fitControlVector(made, { positive, negative }, { kind })
-      vectors.set(steerName, vector)
-      const norms = [...vector.directions].map(([layer, x]) => ({ layer, norm: Math.hypot(...x) }))
-      return { name: steerName, file: steerName, norms }
-    }),
-})
-const sweep = operation({
-  name: 'sweep',
-  input: z.object({
-    model: z.string(),
-    steer: z.string(),
-    strengths: z.array(z.number()),
-    prompts: texts,
-    words: texts,
-  }),
-  run: (own, { model: name, steer: steerName, strengths, prompts, words }, signal) =>
-    streamModel(own, name, async function* ({ model: made }) {
-      const vector = vectors.get(steerName)
-      if (!vector) throw new Error(`there is no steer '${steerName}' here`)
-      const wanted = words.map((word) => word.toLowerCase())
-      const isTarget = (given: string): boolean => wanted.some((word) => given.toLowerCase().includes(word))
-      const generate = { samples: 4, maxTokens: 40, seed: 1, temperature: 0.8 }
-      for (const strength of strengths) {
-        const edits = (by: number): Edits => steer.controlVectorEdits(vector, by)
-        yield (
-          await steer.sweep(made, edits, { strengths: [strength], prompts, isTarget, generate, signal })
-        )[0]
-      }
-    }),
-})
-
 const operations: readonly Operation[] = [
   about,
   methods,
@@ -164,7 +130,7 @@ const operations: readonly Operation[] = [
   patch,
   patchAt,
   fit,
-  sweep,
+  sweepSteer,
 ]
 
 const service = {

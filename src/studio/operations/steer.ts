@@ -1,17 +1,16 @@
 /** Control vectors: made of texts of two kinds, and measured at several strengths. */
-import { existsSync } from 'node:fs'
-import { join } from 'node:path'
 import * as z from 'zod'
-import { fitControlVector, openSteer, sweep, writeControlVector } from '../../steer/index.ts'
+import { fitControlVector, sweep } from '../../steer/browser.ts'
 import { operation, streamModel, withModel } from '../operation.ts'
 
+const steerName = z.string().regex(/^[\w-]{1,40}$/, 'is letters, digits, - and _')
 const texts = z.array(z.string().min(1)).nonempty().max(2000)
 
 export const fit = operation({
   name: 'fit',
   input: z.strictObject({
     model: z.string(),
-    name: z.string().regex(/^[\w-]{1,40}$/, 'is letters, digits, - and _'),
+    name: steerName,
     positive: texts,
     negative: texts,
     kind: z.enum(['mean', 'pca']).default('mean'),
@@ -19,11 +18,9 @@ export const fit = operation({
   run: (bench, { model: modelName, name, kind, positive, negative }, signal) =>
     withModel(bench, modelName, async ({ model }) => {
       const vector = await fitControlVector(model, { positive, negative }, { kind, signal })
-      const file = join(bench.folder, `${name}.gguf`)
-      writeControlVector(file, vector)
       return {
         name,
-        file,
+        file: bench.steers.keep(name, vector),
         norms: [...vector.directions].map(([layer, direction]) => ({
           layer,
           norm: Math.hypot(...direction),
@@ -36,7 +33,7 @@ export const sweepSteer = operation({
   name: 'sweep',
   input: z.strictObject({
     model: z.string(),
-    steer: z.string(),
+    steer: steerName,
     strengths: z.array(z.number()).nonempty().max(21),
     prompts: texts,
     words: z.array(z.string().min(1)).nonempty().describe('A text is on target if it has one of them'),
@@ -46,9 +43,7 @@ export const sweepSteer = operation({
   }),
   run: (bench, { model: name, steer, strengths, prompts, words, samples, maxTokens, seed }, signal) =>
     streamModel(bench, name, async function* ({ model }) {
-      const file = join(bench.folder, `${steer}.gguf`)
-      if (!/^[\w-]+$/.test(steer) || !existsSync(file)) throw new Error(`there is no steer '${steer}' here`)
-      const edits = openSteer(file, model)
+      const edits = bench.steers.open(steer, model)
       const wanted = words.map((word) => word.toLowerCase())
       const isTarget = (text: string): boolean => wanted.some((word) => text.toLowerCase().includes(word))
       for (const strength of strengths) {

@@ -11,6 +11,7 @@ import {
 } from '../../decode/index.ts'
 import { parseMethodSpec } from '../../method/index.ts'
 import type { Model } from '../../model/index.ts'
+import { repetition } from '../../steer/quality.ts'
 import { operation, streamModel, withModel } from '../operation.ts'
 import { pieces } from './text.ts'
 
@@ -138,14 +139,8 @@ export const measure = operation({
           tokens: tokens.length,
           speed: tokens.length / seconds,
           perplexity: Math.exp(-mean),
-          repetition: repeated(tokens),
+          repetition: repetition([tokens]),
         }
       }
     }),
 })
-
-/** Share of runs of four tokens that were there before. */
-function repeated(tokens: readonly number[]): number {
-  const runs = tokens.slice(3).map((_, i) => tokens.slice(i, i + 4).join())
-  return runs.length === 0 ? 0 : 1 - new Set(runs).size / runs.length
-}
