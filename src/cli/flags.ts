@@ -34,7 +34,9 @@ function help(field: Field): string {
 export function addFlags(command: Command, verb: Verb): void {
   for (const [key, field, flag] of fieldsOf(verb)) {
     if (key === verb.argument) {
-      command.argument(`<${flag?.value ?? key}>`, help(field))
+      const name = flag?.value ?? key
+      const needed = !verb.options.shape[key]!.safeParse(undefined).success
+      command.argument(needed ? `<${name}>` : `[${name}]`, help(field))
       continue
     }
     const names = [longName(key, flag), ...(flag?.also ?? [])]

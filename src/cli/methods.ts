@@ -14,6 +14,7 @@ export default verb({
     results: z.string().min(1).default('results').describe('The folder of results'),
     json: jsonOption,
   }),
+  argument: 'id',
   flags: { id: { value: 'ID' }, results: { value: 'FOLDER' } },
   notes: `An experiment without a method of its own measures what a paper found. glossa reproduce ID measures anew.`,
   async run({ id, results: folder, json }) {
