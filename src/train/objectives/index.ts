@@ -9,7 +9,7 @@ import { fillInTheMiddleSchema } from './fillInTheMiddle.ts'
 import { grpo, grpoSchema } from './grpo.ts'
 import { masked, maskedDecoder, maskedEncoder, maskedSchema } from './masked.ts'
 import { meap, meapSchema } from './meap.ts'
-import { nextToken } from './nextToken.ts'
+import { nextToken, nextTokenSchema } from './nextToken.ts'
 import { orpo, orpoSchema } from './orpo.ts'
 import { ppo, ppoSchema } from './ppo.ts'
 import { rewardModel } from './rewardModel.ts'
@@ -25,7 +25,7 @@ const rollouts = 'it learns from answers that the model gives, and a recipe has 
  * recipe cannot run says why in `refused`; it is there for programs.
  */
 export const objectives = {
-  'next-token': { options: none, make: nextToken, batch: 'tokens' },
+  'next-token': { options: nextTokenSchema, make: nextToken, batch: 'tokens' },
   meap: { options: meapSchema, make: meap, batch: 'tokens' },
   'fill-in-the-middle': { options: fillInTheMiddleSchema, make: nextToken, batch: 'tokens' },
   distillation: { options: distillationSchema, make: distillation, batch: 'tokens' },
@@ -87,7 +87,7 @@ export { grpo } from './grpo.ts'
 export { type HiddenOptions, newProjections } from './hiddenStates.ts'
 export { type MaskedModel, type MaskedOptions, masked, maskedDecoder, maskedEncoder } from './masked.ts'
 export { meap, meapSchema } from './meap.ts'
-export { nextToken, type TokenBatch } from './nextToken.ts'
+export { nextToken, nextTokenSchema, type TokenBatch } from './nextToken.ts'
 export { orpo } from './orpo.ts'
 export { patchLevel, patchLevelSchema } from './patchLevel.ts'
 export type { PolicyAlgorithm, PolicyBatch, PolicyParts } from './policy.ts'

@@ -78,8 +78,8 @@ export function recipeObjective(given: object, around: Surroundings): RecipeObje
       weights: ({ student }: StudentParts) => student,
     }
   }
-  objectiveOptions(kind, rest)
-  return { ...whole, objective: measured }
+  const options = objectiveOptions('next-token', rest)
+  return { ...whole, objective: nextToken(spec, options) }
 }
 
 /** Options with the ids of tokens that are given by name, or not at all and have this one. */
