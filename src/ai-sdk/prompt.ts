@@ -97,11 +97,10 @@ export function requestOf(
     })
     return []
   })
-  if (toolChoice?.type === 'required' || toolChoice?.type === 'tool')
-    throw unsupported(
-      `toolChoice '${toolChoice.type}'`,
-      'the model decides by itself whether it calls a tool',
-    )
+  const choice =
+    toolChoice?.type === 'tool'
+      ? { type: 'function', function: { name: toolChoice.toolName } }
+      : toolChoice?.type
   const given = {
     messages: messagesOf(options.prompt),
     max_completion_tokens: options.maxOutputTokens,
@@ -119,7 +118,7 @@ export function requestOf(
           ? { type: 'json_schema', json_schema: { name: format.name ?? 'answer', schema: format.schema } }
           : { type: 'json_object' },
     tools: functions.length > 0 ? functions : undefined,
-    tool_choice: functions.length > 0 ? toolChoice?.type : undefined,
+    tool_choice: functions.length > 0 ? choice : undefined,
     // `with`, `taps` and `edits`; other keys are refused by the server, by name.
     glossa: providerOptions?.glossa,
   }

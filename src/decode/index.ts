@@ -7,6 +7,8 @@ export {
   type OutputForm,
   parseGbnf,
   schemaGrammar,
+  type ToolFunction,
+  toolCallGrammar,
 } from './constrain/index.ts'
 export {
   type Completion,

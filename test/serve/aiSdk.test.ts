@@ -116,6 +116,25 @@ describe.each(['local', 'remote'] as const)('%s', (where) => {
 })
 
 describe('tools', () => {
+  it.each([
+    ['required' as const, ['clock', 'weather']],
+    [{ type: 'tool' as const, toolName: 'weather' as const }, ['weather']],
+    ['auto' as const, undefined],
+  ])('toolChoice %o', async (toolChoice, names) => {
+    const { app, requests } = fakeApp(['<tool_call>{"name": "weather", "arguments": {}}</tool_call>'])
+    const glossa = createGlossa({
+      baseURL: 'http://x/v1',
+      fetch: (async (url: string, init: RequestInit) => app.fetch(new Request(url, init))) as typeof fetch,
+    })
+    const inputSchema = jsonSchema({ type: 'object', properties: {} })
+    await generateText({
+      ...{ model: glossa('any'), prompt: 'How is the weather?', toolChoice },
+      tools: { clock: tool({ inputSchema }), weather: tool({ inputSchema }) },
+    })
+    const { constrain } = requests[0]! as { constrain?: { calls: { name: string }[] } }
+    expect(constrain?.calls.map(({ name }) => name)).toEqual(names)
+  })
+
   it('are called, and their results go back', async () => {
     const { app, requests } = fakeApp([
       'Let me see. <tool_call>\n{"name": "weather", "arguments": {"city": "Oslo"}}\n</tool_call>',

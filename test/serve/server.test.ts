@@ -375,8 +375,13 @@ describe('refusals', () => {
     })
   })
 
+  const f = { type: 'function', function: { name: 'f' } }
   it.each([
-    [{ tool_choice: 'required' }, 'tool_choice', /only 'auto'/],
+    [{ tool_choice: 'required' }, 'tool_choice', /no 'tools'/],
+    [{ tool_choice: 'always' }, 'tool_choice', /none/],
+    [{ tool_choice: { type: 'function', function: { name: 'g' } }, tools: [f] }, 'tool_choice', /'g'.* f$/],
+    [{ tool_choice: 'required', tools: [f], json_schema: {} }, 'tool_choice', /excludes/],
+    [{ tool_choice: 'required', tools: [f] }, null, /chat template/],
     [{ tools: [{ type: 'function', function: { name: 'f' } }] }, null, /chat template/],
     [{ functions: [] }, 'functions', /'tools'/],
     [

@@ -1,7 +1,11 @@
 /** Calls of tools in answers, as OpenAI's client reads them. */
+import { cpSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import OpenAI from 'openai'
 import { describe, expect, it } from 'vitest'
 import { fakeApp } from './fakeHost.ts'
+import { clientOf, models, startServer } from './serving.ts'
 
 const call = '<tool_call>\n{"name": "add", "arguments": {"a": 1, "b": 2}}\n</tool_call>'
 const tools = [{ type: 'function' as const, function: { name: 'add', parameters: {} } }]
@@ -93,5 +97,53 @@ describe('calls of tools', () => {
         ],
       }),
     ).rejects.toThrow(/not JSON/)
+  })
+})
+
+describe('calls that are asked for', () => {
+  const weather = {
+    type: 'function' as const,
+    function: {
+      name: 'weather',
+      parameters: {
+        type: 'object',
+        properties: { city: { type: 'string', maxLength: 12 }, days: { enum: [1, 2, 3] } },
+        required: ['city', 'days'],
+      },
+    },
+  }
+  const clock = { type: 'function' as const, function: { name: 'clock' } }
+
+  it('are made by a real model that knows no tools: the grammar is that of its template', async () => {
+    const path = join(mkdtempSync(join(tmpdir(), 'glossa-tools-')), 'tiny')
+    cpSync(models.tiny.path, path, { recursive: true })
+    const file = join(path, 'tokenizer_config.json')
+    const template =
+      '{% for m in messages %}{{ m.content }}{% endfor %}{% if tools %} <tool_call>{# as Hermes #}{% endif %}'
+    const settings = JSON.parse(readFileSync(file, 'utf8')) as object
+    writeFileSync(file, JSON.stringify({ ...settings, chat_template: template }))
+    const server = await startServer({ models: { tools: { path } } })
+    try {
+      const openai = clientOf(server)
+      const ask = { model: 'tools', messages, tools: [clock, weather], temperature: 1, max_tokens: 200 }
+      for (const seed of [1, 2, 3]) {
+        const { choices } = await openai.chat.completions.create({
+          ...{ ...ask, seed, tool_choice: { type: 'function' as const, function: { name: 'weather' } } },
+        })
+        expect(choices[0]!.finish_reason).toBe('tool_calls')
+        const [made, ...more] = choices[0]!.message
+          .tool_calls as OpenAI.ChatCompletionMessageFunctionToolCall[]
+        expect([made!.function.name, more.length, choices[0]!.message.content]).toEqual(['weather', 0, null])
+        const { city, days } = JSON.parse(made!.function.arguments) as { city: string; days: number }
+        expect([typeof city, city.length <= 12, [1, 2, 3].includes(days)]).toEqual(['string', true, true])
+      }
+      const stream = openai.chat.completions.stream({ ...ask, seed: 4, tool_choice: 'required' })
+      const message = await stream.finalMessage()
+      expect(['clock', 'weather']).toContain(
+        (message.tool_calls![0] as { function: { name: string } }).function.name,
+      )
+    } finally {
+      await server.close(0)
+    }
   })
 })

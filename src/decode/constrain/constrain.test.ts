@@ -4,10 +4,17 @@ import * as z from 'zod'
 import { random } from '../../array/index.ts'
 import { load, Model } from '../../model/index.ts'
 import { Engine, nodeRuntime } from '../../onnx/index.ts'
-import { loadTokenizer } from '../../text/index.ts'
+import { loadTokenizer, parseToolCalls, type ToolCallFormat } from '../../text/index.ts'
 import { complete } from '../generate.ts'
 import { argMax } from '../logits.ts'
-import { constraint, type JsonSchema, type OutputForm, parseGbnf, schemaGrammar } from './index.ts'
+import {
+  constraint,
+  type JsonSchema,
+  type OutputForm,
+  parseGbnf,
+  schemaGrammar,
+  toolCallGrammar,
+} from './index.ts'
 import { Machine } from './machine.ts'
 
 const tokenizer = loadTokenizer('models/starter')
@@ -302,5 +309,53 @@ describe('a constraint', () => {
     expect(possible().sort()).toEqual(['b', 'end'])
     tokens.push(tokenizer.id('b')!)
     expect(possible()).toEqual(['end'])
+  })
+})
+
+describe('calls of tools', () => {
+  const point = {
+    type: 'object',
+    properties: { at: { $ref: '#/$defs/point' } },
+    required: ['at'],
+    $defs: {
+      point: {
+        type: 'object',
+        properties: { x: { type: 'integer', minimum: 0, maximum: 9 }, y: { type: 'boolean' } },
+        required: ['x', 'y'],
+      },
+    },
+  }
+  const calls = [{ name: 'now' }, { name: 'go', parameters: point }]
+
+  test.each(['hermes', 'mistral', 'llama'] as ToolCallFormat[])(
+    'random tokens make one call in the notation of %s',
+    (format) => {
+      const names = new Set<string>()
+      for (let seed = 0; seed < 20; seed++) {
+        const { content, calls: made } = parseToolCalls(randomText({ calls, format }, seed)!, format)
+        expect([content, made.length]).toEqual(['', 1])
+        const [{ name, arguments: given }] = made as [(typeof made)[number]]
+        names.add(name)
+        if (name === 'now') expect(given).toEqual({})
+        else {
+          const { x, y } = given.at as { x: number; y: boolean }
+          expect([Number.isInteger(x) && x >= 0 && x <= 9, typeof y]).toEqual([true, 'boolean'])
+        }
+      }
+      expect([...names].sort()).toEqual(['go', 'now'])
+    },
+  )
+
+  test('other calls are not permitted', () => {
+    const machine = new Machine(toolCallGrammar(calls, 'llama'))
+    expect(accepts(machine, '{"name": "now", "parameters": {}}')).toBe(true)
+    expect(accepts(machine, '{"name": "then", "parameters": {}}')).toBe(false)
+    expect(accepts(machine, '{"name": "now", "parameters": {"a": 1}}')).toBe(false)
+    expect(accepts(machine, 'Well: {"name": "now", "parameters": {}}')).toBe(false)
+    // Without a schema of its own any object is meant.
+    const open = new Machine(toolCallGrammar([{ name: 'f', parameters: {} }], 'llama'))
+    expect(accepts(open, '{"name": "f", "parameters": {"a": [1]}}')).toBe(true)
+    expect(accepts(open, '{"name": "f", "parameters": 1}')).toBe(false)
+    expect(() => toolCallGrammar([], 'llama')).toThrow('at least one tool')
   })
 })

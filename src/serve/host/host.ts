@@ -1,8 +1,10 @@
 /** What runs beside the engine: models, and all that is asked of them. Its functions are what the HTTP side calls. */
 import { random } from '../../array/index.ts'
 import {
+  type Constraint,
   constraint,
   meanState,
+  type OutputForm,
   parseOptions,
   plainChat,
   promptTokens,
@@ -124,7 +126,7 @@ export class Host {
         'the model runs with rounded weights, which take no edits: start the server with --weights f32',
       )
     const reads = refused(() => this.#taps.check(model, glossa?.taps ?? []))
-    const constrain = request.constrain && refused(() => constraintOf(model, request.constrain!))
+    const constrain = request.constrain && refused(() => constraintOf(model, request.constrain!, prompt))
 
     const texts: number[][] = []
     const choices: AsyncIterable<CompletionEvent>[] = []
@@ -246,8 +248,13 @@ function readPrompt(model: Model, prompt: PromptRequest): Prompt {
   return { ids: applyChatTemplate(tokenizer, messages, tools ? { tools } : {}).ids, toolFormat }
 }
 
-function constraintOf(model: Model, constrain: NonNullable<CompletionRequest['constrain']>) {
-  return constraint(tokenizerOf(model), constrain as { jsonSchema: never })
+function constraintOf(
+  model: Model,
+  constrain: NonNullable<CompletionRequest['constrain']>,
+  { toolFormat }: Prompt,
+): Constraint {
+  const form = 'calls' in constrain ? { ...constrain, format: toolFormat! } : constrain
+  return constraint(tokenizerOf(model), form as OutputForm)
 }
 
 /** A token with its text and bytes. A control token has its name. */

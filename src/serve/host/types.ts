@@ -1,6 +1,6 @@
 /** What is asked of the engine's thread, and what it answers. All of it can be copied between threads. */
 import * as z from 'zod'
-import type { GenerateOptions } from '../../decode/index.ts'
+import type { GenerateOptions, ToolFunction } from '../../decode/index.ts'
 import type { ChatMessage } from '../../text/index.ts'
 
 const site = z.string().min(1)
@@ -43,7 +43,12 @@ export interface CompletionRequest {
   readonly prompt: PromptRequest
   /** With `samples`; without a `maxTokens` as many as fit. */
   readonly options: GenerateOptions
-  readonly constrain?: { readonly jsonSchema: object } | { readonly grammar: string } | undefined
+  /** What the answer must be: `calls` is one call of one of these tools, in the notation of the model. */
+  readonly constrain?:
+    | { readonly jsonSchema: object }
+    | { readonly grammar: string }
+    | { readonly calls: readonly ToolFunction[] }
+    | undefined
   /** Score the prompt, with so many alternatives at each token. */
   readonly scorePrompt?: number | undefined
   /** False: nothing is generated, `scorePrompt` alone. */

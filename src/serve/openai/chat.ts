@@ -1,5 +1,6 @@
 /** `/v1/chat/completions`: answers in conversations, with calls of tools where the model makes them. */
 import { randomUUID } from 'node:crypto'
+import type { ToolFunction } from '../../decode/index.ts'
 import type { ChatMessage } from '../../text/index.ts'
 import { parseToolCalls, ToolCallError } from '../../text/toolCalls.ts'
 import { ApiError } from '../errors.ts'
@@ -9,12 +10,12 @@ import { countTokens, finishReason, type Head, newUsage, tapsJson } from './repl
 
 export function chatRequest(body: ChatRequest, caller: string): CompletionRequest {
   const { tools, tool_choice: choice, logprobs, top_logprobs: top } = body
-  if (choice !== undefined && choice !== null && choice !== 'none' && choice !== 'auto')
-    throw new ApiError(
-      400,
-      "tool_choice: only 'auto' and 'none' are supported; a model here decides by itself whether it calls",
-      { param: 'tool_choice', code: 'unsupported' },
-    )
+  const form = constraintFields(body)
+  const calls = forcedCalls(body)
+  if (form && calls)
+    throw new ApiError(400, 'tool_choice: a call excludes another form of the answer', {
+      param: 'tool_choice',
+    })
   if (typeof top === 'number' && !logprobs)
     throw new ApiError(400, "top_logprobs needs 'logprobs': true", { param: 'top_logprobs' })
   const maxTokens = body.max_completion_tokens ?? body.max_tokens
@@ -30,10 +31,26 @@ export function chatRequest(body: ChatRequest, caller: string): CompletionReques
       ...(typeof maxTokens === 'number' && { maxTokens }),
       ...(logprobs && { logprobs: top ?? 0 }),
     },
-    constrain: constraintFields(body),
+    constrain: calls ? { calls } : form,
     glossa: body.glossa,
     caller,
   }
+}
+
+/** The tools of which one must be called; undefined where the model decides whether it calls. */
+function forcedCalls({ tools, tool_choice: choice }: ChatRequest): readonly ToolFunction[] | undefined {
+  if (!choice || choice === 'none' || choice === 'auto') return undefined
+  const fault = (message: string): ApiError =>
+    new ApiError(400, `tool_choice: ${message}`, { param: 'tool_choice' })
+  const functions = (tools ?? []).map((tool) => tool.function as ToolFunction)
+  if (functions.length === 0) throw fault("there are no 'tools' to choose from")
+  if (choice === 'required') return functions
+  const chosen = functions.filter(({ name }) => name === choice.function.name)
+  if (chosen.length === 0)
+    throw fault(
+      `there is no tool '${choice.function.name}'; there are: ${functions.map(({ name }) => name).join(', ')}`,
+    )
+  return chosen
 }
 
 /** Templates know no developers, and take the arguments of calls as objects. */

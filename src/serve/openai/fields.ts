@@ -133,11 +133,22 @@ export const chatSchema = z.strictObject({
     z.array(
       z.strictObject({
         type: z.literal('function'),
-        function: z.looseObject({ name: z.string().min(1) }),
+        function: z.looseObject({
+          name: z.string().min(1),
+          parameters: optional(z.union([z.boolean(), z.record(z.string(), z.unknown())])),
+        }),
       }),
     ),
   ),
-  tool_choice: optional(z.union([z.enum(['none', 'auto', 'required']), z.looseObject({})])),
+  tool_choice: optional(
+    z.union(
+      [
+        z.enum(['none', 'auto', 'required']),
+        z.strictObject({ type: z.literal('function'), function: z.strictObject({ name: z.string() }) }),
+      ],
+      "is 'none', 'auto', 'required' or { type: 'function', function: { name } }",
+    ),
+  ),
 })
 export type ChatRequest = z.output<typeof chatSchema>
 
