@@ -18,7 +18,8 @@ export interface TokenInfo {
   logprob: number | null
   entropy: number | null
   top: { text: string; logprob: number }[]
-  by?: string[]
+  /** What each method changed, in nats. */
+  by?: { id: string; nats: number }[]
 }
 export interface MethodInfo {
   id: string

@@ -189,6 +189,18 @@ describe.skipIf(!executable)('the studio', { timeout: 120_000 }, () => {
     await page.waitForFunction(`document.body.textContent.match(/tokens.s/g)?.length === 2`)
     await page.getByRole('button', { name: 'Run both', disabled: false }).waitFor()
     await picture('methods')
+    // On the Write page every token tells what the method made of it.
+    const spec = `control-vector:file=${join(folder, 'happy.gguf')},strength=2`
+    await open(
+      `write?model="tiny"&maxTokens=12&tint="methods"&with=${encodeURIComponent(JSON.stringify(spec))}`,
+    )
+    await button('Write').click()
+    await page.getByText('ended by').waitFor()
+    await page.getByRole('group', { name: 'text' }).locator('button').last().click()
+    expect(await page.locator('.card[aria-live]').textContent()).toMatch(
+      /control-vector\s+made it [\d.]+ times (likelier|rarer)/,
+    )
+    await picture('write-methods')
   })
 
   it('trains, stops, and goes on', async () => {

@@ -6,11 +6,14 @@ import {
   mostLikely,
   parseOptions,
   promptTokens,
+  type Rule,
+  type RuleMaker,
+  ruleOf,
   scoreBatch,
   scoreTop,
 } from '../../decode/index.ts'
 import { parseMethodSpec } from '../../method/index.ts'
-import type { Model } from '../../model/index.ts'
+import { type Edits, joinEdits, type Model } from '../../model/index.ts'
 import { repetition } from '../../steer/quality.ts'
 import { operation, streamModel, withModel } from '../operation.ts'
 import { pieces } from './text.ts'
@@ -50,23 +53,85 @@ function entropyOf(logits: Float32Array): number {
 const shownTop = (model: Model, top: readonly { token: number; logprob: number }[]): Shown['top'] =>
   top.map(({ token, logprob }) => ({ text: pieces(model, [token])[0]!, logprob }))
 
+/** How much a method changed the log-probability of a token, in nats: above 0 where it made it likelier. */
+interface Credit {
+  readonly id: string
+  readonly nats: number
+}
+
+/** What was seen at one token: of the model's own distribution, and what each rule made of it. */
+interface Step {
+  readonly entropy: number
+  readonly top: Shown['top']
+  readonly changes: { readonly id: string; readonly before: Float32Array; readonly after: Float32Array }[]
+}
+
+/** The same rule; what it does to a row is kept in its last step. */
+const watched = (id: string, source: Rule | RuleMaker, steps: readonly Step[]): RuleMaker => ({
+  rule() {
+    const rule = ruleOf(source)
+    return (logits, context) => {
+      const before = logits.slice()
+      rule(logits, context)
+      steps.at(-1)?.changes.push({ id, before, after: logits.slice() })
+    }
+  },
+})
+
+function creditsOf(token: number, { changes }: Step): Credit[] {
+  const credits = new Map<string, number>()
+  for (const { id, before, after } of changes) {
+    const logprob = (logits: Float32Array): number => logits[token]! - logSumExp(logits)
+    credits.set(id, (credits.get(id) ?? 0) + logprob(after) - logprob(before))
+  }
+  return [...credits].map(([id, nats]) => ({ id, nats }))
+}
+
+/** What each method that edits activations changed, on top of those before it: nats by token after the prompt. */
+async function editCredits(
+  plain: Model,
+  parts: readonly { readonly id: string; readonly edit: Edits }[],
+  row: readonly number[],
+  promptLength: number,
+): Promise<{ id: string; nats: number[] }[]> {
+  const editing = parts.filter(({ edit }) => Object.keys(edit).length > 0)
+  if (editing.length === 0) return []
+  const scores = async (edit: Edits): Promise<number[]> =>
+    [...(await scoreBatch(plain.edited(edit), [[...row]]))[0]!].slice(promptLength - 1)
+  const credits: { id: string; nats: number[] }[] = []
+  let [before, edit] = [await scores({}), {} as Edits]
+  for (const part of editing) {
+    edit = joinEdits(edit, part.edit)
+    const after = await scores(edit)
+    credits.push({ id: part.id, nats: after.map((nats, i) => nats - before[i]!) })
+    before = after
+  }
+  return credits
+}
+
+/**
+ * Tokens as they are drawn, with what each rule changed in them; at the end what each edit changed in all of them.
+ */
 export const write = operation({
   name: 'write',
   input: z.strictObject({ model: z.string(), prompt: z.string(), ...drawing }),
   run: (bench, { model: name, prompt, with: specs, ...options }, signal) =>
     streamModel(bench, name, async function* ({ model: plain, methods, rules: own }) {
       const draws = options.temperature > 0
-      const { edit, rules } = await methods(specs, draws)
-      const model = plain.edited(edit)
+      const parts: { id: string; edit: Edits; rules: readonly (Rule | RuleMaker)[] }[] = []
+      for (const spec of specs)
+        parts.push({ id: parseMethodSpec(spec).id, ...(await methods([spec], draws)) })
+      const model = plain.edited(parts.reduce((all: Edits, { edit }) => joinEdits(all, edit), {}))
       const ids = promptTokens(model, prompt)
-      const by = specs.map((spec) => parseMethodSpec(spec).id)
+      const steps: Step[] = []
       // Before any rule: the distribution that the model gives.
-      const seen: { entropy: number; top: Shown['top'] }[] = []
       const look = (logits: Float32Array): void => {
-        seen.push({ entropy: entropyOf(logits), top: shownTop(model, mostLikely(logits, alternatives)) })
+        const top = shownTop(model, mostLikely(logits, alternatives))
+        steps.push({ entropy: entropyOf(logits), top, changes: [] })
       }
+      const rules = parts.flatMap(({ id, rules }) => rules.map((rule) => watched(id, rule, steps)))
+      const written: number[] = []
       const began = performance.now()
-      let count = 0
       const settings = parseOptions({
         ...options,
         logprobs: 0,
@@ -76,18 +141,22 @@ export const write = operation({
         ...{ signal, rules: [look, ...(draws ? [...own, ...rules] : [])] },
       })) {
         if (token !== undefined) {
-          count++
-          const { entropy, top } = seen.shift() ?? { entropy: Number.NaN, top: [] }
+          written.push(token)
+          const step = steps.shift() ?? { entropy: Number.NaN, top: [], changes: [] }
           const shown: Shown = {
             id: token,
             text: pieces(model, [token])[0]!,
             logprob: logprob ?? Number.NaN,
-            entropy,
-            top,
+            entropy: step.entropy,
+            top: step.top,
           }
-          yield { kind: 'token', ...shown, by }
+          yield { kind: 'token', ...shown, by: creditsOf(token, step) }
         }
-        if (finish) yield { kind: 'end', finish, count, seconds: (performance.now() - began) / 1000 }
+        if (finish) {
+          const seconds = (performance.now() - began) / 1000
+          const edits = await editCredits(plain, parts, [...ids, ...written], ids.length)
+          yield { kind: 'end', finish, count: written.length, seconds, edits }
+        }
       }
     }),
 })
