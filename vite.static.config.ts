@@ -29,7 +29,17 @@ const files: Plugin = {
       for (const file of ['config.json', 'model.safetensors', 'tokenizer.json', 'tokenizer_config.json'])
         cpSync(join(root, 'models', name, file), join(to, file))
     }
-    writeFileSync(join(out, 'models/list.json'), JSON.stringify(models))
+    // The SAEs are of the default model.
+    const saes = models.includes('default')
+      ? readdirSync(join(root, 'models/saes'), { withFileTypes: true }).filter((one) => one.isDirectory())
+      : []
+    for (const { name } of saes)
+      for (const file of ['cfg.json', 'sae_weights.safetensors', 'explanations.json'])
+        cpSync(join(root, 'models/saes', name, file), join(out, 'saes', name, file))
+    writeFileSync(
+      join(out, 'models/list.json'),
+      JSON.stringify({ models, saes: saes.map(({ name }) => name) }),
+    )
     const ort = join(root, 'node_modules/onnxruntime-web/dist')
     mkdirSync(join(out, 'ort'), { recursive: true })
     for (const file of readdirSync(ort))

@@ -2,3 +2,4 @@
 interface ImportMeta {
   readonly env: { readonly MODE: string }
 }
+declare module '*.css'

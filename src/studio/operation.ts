@@ -1,5 +1,7 @@
 /** What pages of the studio ask: a function with a name and a schema, over models that run in the engine's thread. */
 import type * as z from 'zod'
+import type { Explanations } from '../interp/sae/explain/explanations.ts'
+import type { Sae } from '../interp/sae/sae.ts'
 import type { Edits, Model } from '../model/index.ts'
 import type { OpenDecoder, Pool } from '../serve/host/pool.ts'
 import type { ControlVector } from '../steer/browser.ts'
@@ -13,11 +15,25 @@ export interface Steers {
   open(name: string, model: Model): (strength: number) => Edits
 }
 
+/** A sparse autoencoder with what its features are said to be. */
+export interface OpenedSae {
+  /** What the option `sae` of methods takes. */
+  readonly folder: string
+  readonly sae: Sae
+  readonly explanations: Explanations
+}
+
+/** SAEs by name. */
+export interface Saes {
+  readonly names: readonly string[]
+  /** Throws for a name that there is not. */
+  open(name: string): Promise<OpenedSae>
+}
+
 /** What operations work with. */
 export interface Bench {
   readonly pool: Pick<Pool, 'with' | 'streamWith' | 'list' | 'pathOf'>
-  /** Folders of SAEs by name. */
-  readonly saes: Readonly<Record<string, string>>
+  readonly saes: Saes
   readonly steers: Steers
   /** A folder for training runs. */
   readonly folder: string

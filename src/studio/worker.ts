@@ -5,6 +5,7 @@ import { Host, type HostOptions } from '../serve/host/host.ts'
 import { expose } from '../serve/port.ts'
 import type { Bench } from './operation.ts'
 import { operations } from './operations/index.ts'
+import { saeFolders } from './saeFolders.ts'
 import { steerFolder } from './steerFolder.ts'
 
 export interface StudioOptions extends HostOptions {
@@ -21,7 +22,7 @@ const { port, options } = workerData as { port: MessagePort; options: StudioOpti
 const host = new Host(options)
 const bench: Bench = {
   pool: host.pool,
-  saes: options.saes ?? {},
+  saes: saeFolders(options.saes ?? {}),
   steers: steerFolder(options.folder),
   folder: options.folder,
   results: options.results,

@@ -43,9 +43,9 @@ async function* overHttp<T>(
       rest = lines.pop()!
       if (done && rest) lines.push(rest)
       for (const line of lines) {
-        const item = JSON.parse(line) as T & { error?: { message: string } }
-        if (item && typeof item === 'object' && 'error' in item && item.error?.message)
-          throw new Error(item.error.message)
+        const item = JSON.parse(line) as Awaited<T>
+        const { error } = (item ?? {}) as { error?: { message?: string } }
+        if (error?.message) throw new Error(error.message)
         yield item
       }
       if (done) return

@@ -1,9 +1,14 @@
 /** The studio without a server: the same operations over models that run in this worker of the page. */
 import * as z from 'zod'
-import { parseMethodSpec } from '../../src/method/index.ts'
+import { parseExplanations } from '../../src/interp/sae/explain/explanations.ts'
+import { saeLensFiles, saeLensOf } from '../../src/interp/sae/files/saeLensLayout.ts'
+import { parseMethodSpec, readMethodOptions } from '../../src/method/index.ts'
 import type { OpenDecoder } from '../../src/serve/host/pool.ts'
 import { expose } from '../../src/serve/port.ts'
-import { type Bench, type Operation, operation } from '../../src/studio/operation.ts'
+import { readSafetensors } from '../../src/store/safetensorsHeader.ts'
+import { MemorySource } from '../../src/store/source.ts'
+import { type Bench, type OpenedSae, type Operation, operation } from '../../src/studio/operation.ts'
+import { activations, feature, features } from '../../src/studio/operations/features.ts'
 import { attention, lens, patch, patchAt, tap } from '../../src/studio/operations/look.ts'
 import { model } from '../../src/studio/operations/model.ts'
 import { fit, sweepSteer } from '../../src/studio/operations/steer.ts'
@@ -34,6 +39,35 @@ const text = async (path: string): Promise<string> => new TextDecoder().decode(a
 /** What has been learned in this page. */
 const vectors = new Map<string, steer.ControlVector>()
 
+let saeNames: readonly string[] = []
+const openedSaes = new Map<string, Promise<OpenedSae>>()
+async function readSae(name: string): Promise<OpenedSae> {
+  const path = `saes/${name}/${saeLensFiles.config}`
+  const weightsPath = `saes/${name}/${saeLensFiles.weights}`
+  const [config, weights, said] = await Promise.all([
+    text(path),
+    fetched(weightsPath),
+    text(`saes/${name}/explanations.json`),
+  ])
+  const checkpoint = readSafetensors(new MemorySource(weightsPath, weights))
+  const { sae } = saeLensOf(JSON.parse(config) as Record<string, unknown>, checkpoint, { path, weightsPath })
+  return { folder: name, sae, explanations: parseExplanations(said, `saes/${name}/explanations.json`) }
+}
+async function openSae(name: string): Promise<OpenedSae> {
+  if (!saeNames.includes(name)) throw new Error(`there is no SAE '${name}' here`)
+  if (!openedSaes.has(name)) openedSaes.set(name, readSae(name))
+  return openedSaes.get(name)!
+}
+
+/** Of the methods that act without a server: names in the place of files. */
+const vectorOptions = z.strictObject({ file: z.string(), strength: z.number().default(1) })
+const featureOptions = z.strictObject({
+  sae: z.string(),
+  feature: z.int().nonnegative(),
+  strength: z.number().default(1),
+  clamp: z.number().optional(),
+})
+
 let engine: Promise<Engine> | undefined
 const openEngine = async (): Promise<Engine> =>
   new Engine(
@@ -63,13 +97,17 @@ async function openModel(name: string): Promise<OpenDecoder> {
     async methods(specs) {
       let edit: Edits = {}
       for (const spec of specs) {
-        const { id, options } = parseMethodSpec(spec)
-        const vector = vectors.get(String(options.file))
-        if (id !== 'control-vector' || !vector)
+        const method = parseMethodSpec(spec)
+        if (method.id === 'control-vector') {
+          const { file, strength } = readMethodOptions(method, vectorOptions)
+          edit = joinEdits(edit, steers.open(file, made)(strength))
+        } else if (method.id === 'sae-steer') {
+          const { sae: from, ...options } = readMethodOptions(method, featureOptions)
+          edit = joinEdits(edit, steer.shiftFeature((await openSae(from)).sae, options))
+        } else
           throw new Error(
-            `${spec}: in a page without a server only what was learned here acts, control-vector:file=NAME`,
+            `${spec}: in a page without a server there are control-vector:file=NAME, of what was learned here, and sae-steer:sae=NAME,feature=N`,
           )
-        edit = joinEdits(edit, steer.controlVectorEdits(vector, Number(options.strength ?? 1)))
       }
       return { edit, rules: [] }
     },
@@ -102,14 +140,23 @@ const steers: Bench['steers'] = {
     return (strength) => steer.controlVectorEdits(vector, strength)
   },
 }
-const bench: Bench = { pool, steers, saes: {}, folder: '', results: '' }
+const bench: Bench = {
+  ...{ pool, steers, folder: '', results: '' },
+  saes: {
+    get names() {
+      return saeNames
+    },
+    open: openSae,
+  },
+}
 
 const about = operation({
   name: 'about',
   input: z.strictObject({}),
   async run() {
-    names = JSON.parse(await text('models/list.json')) as string[]
-    return { models: pool.list(), saes: [], steers: steers.list() }
+    const list = JSON.parse(await text('models/list.json')) as { models: string[]; saes: string[] }
+    ;[names, saeNames] = [list.models, list.saes]
+    return { models: pool.list(), saes: saeNames, steers: steers.list() }
   },
 })
 const methods = operation({
@@ -129,6 +176,9 @@ const operations: readonly Operation[] = [
   tap,
   patch,
   patchAt,
+  features,
+  feature,
+  activations,
   fit,
   sweepSteer,
 ]

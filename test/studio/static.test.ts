@@ -32,7 +32,7 @@ describe.skipIf(!executable)('the static studio', { timeout: 180_000 }, () => {
     const vite = join(root, 'node_modules/vite/bin/vite.js')
     execFileSync(process.execPath, [vite, 'build', '--config', 'vite.static.config.ts', '--mode', 'static'], {
       ...{ cwd: root, stdio: 'ignore' },
-      env: { ...process.env, STUDIO_MODELS: 'tiny' },
+      env: { ...process.env, STUDIO_MODELS: 'tiny,default' },
     })
     server = createServer((request, response) => {
       methods.push(request.method!)
@@ -72,12 +72,31 @@ describe.skipIf(!executable)('the static studio', { timeout: 180_000 }, () => {
     expect(shown.slice(-own!.tokens.length).join('')).toBe(own!.text)
   })
 
+  it('finds features of the default model, and turns one while text streams', async () => {
+    await open('features?model="default"&sae="layer-4"&prompt="One day"')
+    await page.locator('.entry').first().click({ timeout: 60_000 })
+    await page.getByText('What it makes likely, and unlikely').waitFor({ timeout: 90_000 })
+    expect(await page.locator('.chip').count()).toBe(20)
+    await page.getByLabel(/^Strength/).fill('12')
+    await page.waitForFunction(
+      `(document.querySelector('.written')?.textContent.length ?? 0) > 40 || document.querySelector('[role=alert]')`,
+    )
+    expect(await page.getByRole('alert').allTextContents()).toEqual([])
+    await page.getByRole('button', { name: 'Read', exact: true }).click()
+    await page.getByRole('region', { name: 'active features' }).waitFor({ timeout: 60_000 })
+    expect(problems).toEqual([])
+  })
+
   it('looks inside, steers, and shows the measured methods', async () => {
     await open('look?model="tiny"')
     await page.getByRole('region', { name: 'lens' }).waitFor({ timeout: 60_000 })
     await open('steer?model="tiny"')
     await page.getByRole('button', { name: 'Learn', exact: true }).click()
     await page.getByText(/^learned: norms/).waitFor({ timeout: 60_000 })
+    await page.getByLabel(/^happy:/).fill('2')
+    await page.getByRole('button', { name: 'Write', exact: true }).click()
+    await page.waitForFunction(`(document.querySelector('p.card')?.textContent.length ?? 0) > 40`)
+    expect(await page.getByRole('alert').allTextContents()).toEqual([])
     await open('methods')
     await page.getByRole('button', { name: 'lm-steer', exact: true }).click()
     expect(await page.locator('.card').last().textContent()).toMatch(/Measured:/)

@@ -19,8 +19,6 @@ export {
   type Context,
   type ContextOptions,
   type FeatureContexts,
-  type LogitEffects,
-  logitEffects,
   topContexts,
 } from './features.ts'
 export { type NamedSae, SaeGroup, type SaeGroupOptions, type SaeMember } from './group.ts'
@@ -31,6 +29,7 @@ export {
   type Groups,
   layerGroups,
 } from './layerGroups.ts'
+export { type LogitEffects, logitEffects } from './logitEffects.ts'
 export { type SaeMemory, type SaeObjectiveOptions, type SaeRows, saeObjective } from './objective.ts'
 export {
   decode,

@@ -1,13 +1,9 @@
 /** A model's forward pass inside a program of one's own. */
 import type { Tensor } from '../../array/index.ts'
-import {
-  type DecoderParams,
-  forward,
-  type Model,
-  rotaryTables,
-  type TapOptions,
-  Taps,
-} from '../../model/index.ts'
+import { forward } from '../../model/decoder.ts'
+import type { DecoderParams, Model } from '../../model/index.ts'
+import { rotaryTables } from '../../model/parts/position.ts'
+import { type TapOptions, Taps } from '../../model/taps.ts'
 
 /** Traces the pass over tokens [batch, T] with the model's own taps and more. `params` are the model's, adapters applied. */
 export function traced(

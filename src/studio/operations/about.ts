@@ -9,7 +9,7 @@ export const about = operation({
   async run({ pool, saes, steers }) {
     return {
       models: pool.list().filter(({ kind }) => kind === 'decoder'),
-      saes: Object.keys(saes),
+      saes: saes.names,
       steers: steers.list(),
     }
   },

@@ -1,20 +1,11 @@
 /** Features of sparse autoencoders: searched by what they are said to be, and looked at in texts. */
 import * as z from 'zod'
 import { promptTokens } from '../../decode/index.ts'
-import { encode, logitEffects, type Sae } from '../../interp/index.ts'
-import { readExplanations, searchExplanations } from '../../interp/sae/explain/file.ts'
-import { readSae } from '../../interp/sae/files/index.ts'
-import { type Bench, operation, withModel } from '../operation.ts'
+import { searchExplanations } from '../../interp/sae/explain/explanations.ts'
+import { logitEffects } from '../../interp/sae/logitEffects.ts'
+import { encode, type Sae } from '../../interp/sae/sae.ts'
+import { operation, withModel } from '../operation.ts'
 import { pieces } from './text.ts'
-
-function folderOf({ saes }: Bench, name: string): string {
-  const folder = Object.hasOwn(saes, name) ? saes[name] : undefined
-  if (folder === undefined)
-    throw new Error(
-      `there is no SAE '${name}'; there are: ${Object.keys(saes).join(', ') || 'none (start the studio with --sae NAME=FOLDER)'}`,
-    )
-  return folder
-}
 
 export const features = operation({
   name: 'features',
@@ -23,11 +14,10 @@ export const features = operation({
     search: z.string().default(''),
     count: z.int().positive().max(500).default(60),
   }),
-  async run(bench, { sae: name, search, count }) {
-    const folder = folderOf(bench, name)
-    const all = readExplanations(folder)
+  async run({ saes }, { sae: name, search, count }) {
+    const { folder, sae, explanations: all } = await saes.open(name)
+    const { config } = sae
     const found = searchExplanations(all, search)
-    const { config } = readSae(folder).sae
     return {
       site: config.site,
       folder,
@@ -47,13 +37,12 @@ export const feature = operation({
   input: z.strictObject({ model: z.string(), sae: z.string(), feature: z.int().nonnegative() }),
   run: (bench, { model: name, sae: saeName, feature: number }) =>
     withModel(bench, name, async ({ model }) => {
-      const folder = folderOf(bench, saeName)
-      const { sae } = readSae(folder)
+      const { sae, explanations } = await bench.saes.open(saeName)
       const [effects] =
         sae.config.dOut === model.spec.width ? await logitEffects(model, sae, [number], 10) : []
       const named = (list: readonly { token: number; logit: number }[]): object[] =>
         list.map(({ token, logit }) => ({ text: pieces(model, [token])[0]!, logit }))
-      const own = readExplanations(folder).features.find((one) => one.feature === number)
+      const own = explanations.features.find((one) => one.feature === number)
       return {
         ...own,
         feature: number,
@@ -73,8 +62,7 @@ export const activations = operation({
   }),
   run: (bench, { model: name, sae: saeName, text, count }) =>
     withModel(bench, name, async ({ model }) => {
-      const folder = folderOf(bench, saeName)
-      const { sae } = readSae(folder)
+      const { sae, explanations } = await bench.saes.open(saeName)
       const { site } = sae.config
       if (!site) throw new Error(`the SAE '${saeName}' does not say where it reads`)
       const ids = promptTokens(model, text).slice(0, 128)
@@ -88,9 +76,7 @@ export const activations = operation({
       )
       const data = (await (await program(sae.params, reads[site]!)).load()) as Float32Array
       const { dSae } = sae.config
-      const explanations = new Map(
-        readExplanations(folder).features.map((one) => [one.feature, one.explanation]),
-      )
+      const said = new Map(explanations.features.map((one) => [one.feature, one.explanation]))
       const largest = Array.from({ length: dSae }, (_, i) => {
         // The first token of a text has a state of its own kind, which would hide all others.
         let best = 0
@@ -105,7 +91,7 @@ export const activations = operation({
           .slice(0, count)
           .map((i) => ({
             feature: i,
-            explanation: explanations.get(i) ?? null,
+            explanation: said.get(i) ?? null,
             values: ids.map((_, t) => Math.round(1000 * data[t * dSae + i]!) / 1000),
           })),
       }

@@ -13,7 +13,8 @@ import {
   scoreTop,
 } from '../../decode/index.ts'
 import { parseMethodSpec } from '../../method/index.ts'
-import { type Edits, joinEdits, type Model } from '../../model/index.ts'
+import { type Edits, joinEdits } from '../../model/edits.ts'
+import type { Model } from '../../model/index.ts'
 import { repetition } from '../../steer/quality.ts'
 import { operation, streamModel, withModel } from '../operation.ts'
 import { pieces } from './text.ts'

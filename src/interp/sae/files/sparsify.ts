@@ -7,7 +7,7 @@ import { basename, join, resolve } from 'node:path'
 import * as z from 'zod'
 import { replaceFolder } from '../../../model/save.ts'
 import { system, writeAtomic } from '../../../store/file.ts'
-import { FileError, writeSafetensors } from '../../../store/index.ts'
+import { FileError, openSafetensors, writeSafetensors } from '../../../store/index.ts'
 import type { Sae, SaeConfig } from '../sae.ts'
 import { readTensors, siteOf, source, transposed } from './tensors.ts'
 
@@ -51,7 +51,8 @@ export function readSparsify(folder: string): Sae {
     throw new FileError(path, 0, "has the activation 'groupmax': topk is read")
   if (result.data.signed) throw new FileError(path, 0, 'has signed features, which are not read')
   const dSae = num_latents || width * expansion_factor
-  const found = readTensors(join(folder, sparsifyFiles.weights), {
+  const weights = join(folder, sparsifyFiles.weights)
+  const found = readTensors(openSafetensors(weights), weights, {
     'encoder.weight': { shape: [dSae, width] },
     'encoder.bias': { shape: [dSae] },
     W_dec: { shape: [dSae, width] },

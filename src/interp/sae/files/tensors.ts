@@ -1,12 +1,8 @@
 /** Weights of SAE folders: each tensor that is expected, of its shape, and no other. */
 import { type Tensor, tensor } from '../../../array/index.ts'
-import {
-  FileError,
-  f32ToF16,
-  openSafetensors,
-  readFloats,
-  type SafetensorsSource,
-} from '../../../store/index.ts'
+import { type Checkpoint, FileError, readFloats } from '../../../store/checkpoint.ts'
+import { f32ToF16 } from '../../../store/half.ts'
+import type { SafetensorsSource } from '../../../store/index.ts'
 
 export interface Wanted {
   readonly shape: readonly number[]
@@ -14,12 +10,12 @@ export interface Wanted {
   readonly optional?: boolean
 }
 
-/** The tensors of a file as f32. FileError for one that is missing, of another shape, or not expected. */
+/** The tensors of a file, which `path` is for messages, as f32. FileError for one that is missing, of another shape, or not expected. */
 export function readTensors(
+  { tensors }: Checkpoint,
   path: string,
   wanted: Readonly<Record<string, Wanted>>,
 ): Readonly<Record<string, Tensor>> {
-  const { tensors } = openSafetensors(path)
   for (const [name, entry] of tensors)
     if (!Object.hasOwn(wanted, name))
       throw new FileError(
