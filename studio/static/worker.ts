@@ -14,6 +14,7 @@ import { model } from '../../src/studio/operations/model.ts'
 import { fit, sweepSteer } from '../../src/studio/operations/steer.ts'
 import { measure, score, write } from '../../src/studio/operations/write.ts'
 import {
+  type DecoderParams,
   type Edits,
   Engine,
   hasWebGpu,
@@ -24,6 +25,7 @@ import {
   steer,
   webRuntime,
 } from '../../src/web.ts'
+import { runs, trainRun } from './train.ts'
 
 /** The page's folder; this script lies in assets/. */
 const base = new URL(/* @vite-ignore */ '../', import.meta.url)
@@ -69,15 +71,19 @@ const featureOptions = z.strictObject({
 })
 
 let engine: Promise<Engine> | undefined
-const openEngine = async (): Promise<Engine> =>
+const startEngine = async (): Promise<Engine> =>
   new Engine(
     await webRuntime({
       ...{ provider: (await hasWebGpu()) ? 'webgpu' : 'wasm', assets: new URL('ort/', base).href },
     }),
   )
 
+const openEngine = (): Promise<Engine> => {
+  engine ??= startEngine()
+  return engine
+}
+
 async function openModel(name: string): Promise<OpenDecoder> {
-  engine ??= openEngine()
   const [config, weights, tokenizer, settings] = await Promise.all(
     files.map((file) => fetched(`models/${name}/${file}`)),
   )
@@ -87,7 +93,10 @@ async function openModel(name: string): Promise<OpenDecoder> {
     'tokenizer.json': tokenizer,
     'tokenizer_config.json': settings,
   } as unknown as ModelFiles)
-  const made = new Model({ engine: await engine, ...loaded })
+  return opening(new Model({ engine: await openEngine(), ...loaded }))
+}
+
+function opening(made: Model): OpenDecoder {
   return {
     kind: 'decoder',
     model: made,
@@ -120,12 +129,24 @@ const opened = (name: string): Promise<OpenDecoder> => {
   return open.get(name)!
 }
 let names: readonly string[] = []
+/** A model that was trained here: another one's with new weights. */
+function keepTrained(name: string, from: string, params: DecoderParams): void {
+  open.set(
+    name,
+    opened(from).then(({ model }) => {
+      const { engine, spec, tokenizer } = model
+      return opening(new Model({ engine, spec, params, path: name, ...(tokenizer && { tokenizer }) }))
+    }),
+  )
+  trained.add(name)
+}
+const trained = new Set<string>()
 const pool: Bench['pool'] = {
   with: async (name, use) => use(await opened(name)),
   async *streamWith(name, use) {
     yield* use(await opened(name))
   },
-  list: () => names.map((id) => ({ id, kind: 'decoder', loaded: open.has(id), created: 0 })),
+  list: () => [...names, ...trained].map((id) => ({ id, kind: 'decoder', loaded: open.has(id), created: 0 })),
   pathOf: (name) => name,
 }
 const steers: Bench['steers'] = {
@@ -181,6 +202,8 @@ const operations: readonly Operation[] = [
   activations,
   fit,
   sweepSteer,
+  runs,
+  trainRun(openEngine, keepTrained),
 ]
 
 const service = {
