@@ -1,7 +1,7 @@
 /** Which method made a token likelier, on the Write page: against log-probabilities computed apart. */
 import { afterAll, expect, it } from 'vitest'
 import type { Tensor } from '../../src/array/index.ts'
-import { promptTokens, type Rule } from '../../src/decode/index.ts'
+import { complete, promptTokens, type Rule } from '../../src/decode/index.ts'
 import { type Edits, Model } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { bundledModel } from '../../src/store/index.ts'
@@ -31,6 +31,9 @@ const bench = {
 
 interface Event {
   readonly id: number
+  readonly logprob?: number
+  readonly entropy?: number
+  readonly top?: { logprob: number }[]
   readonly by?: { id: string; nats: number }[]
   readonly edits?: { id: string; nats: number[] }[]
 }
@@ -44,6 +47,34 @@ async function logprobs(edit: Edits, ids: number[], rule?: Rule): Promise<Float6
   const total = Math.log(last.reduce((sum, x) => sum + Math.exp(x), 0))
   return Float64Array.from(last, (x) => x - total)
 }
+
+it('writes what generation writes, and shows the distribution before temperature and the cut of the tail', async () => {
+  const input = {
+    model: 'tiny',
+    prompt: 'The little dog',
+    maxTokens: 12,
+    temperature: 0.6,
+    topP: 0.9,
+    seed: 5,
+  }
+  const events: Event[] = []
+  const run = write.run(bench, { ...input, with: [] }, new AbortController().signal)
+  for await (const event of run as AsyncIterable<Event>) events.push(event)
+  const { maxTokens, temperature, topP, seed } = input
+  const [own] = await complete(model, [input.prompt], { maxTokens, temperature, topP, seed })
+  const written = events.slice(0, -1)
+  expect(written.map(({ id }) => id)).toEqual(own!.tokens)
+  const all = await logprobs({}, promptTokens(model, input.prompt))
+  const [{ id, logprob, entropy, top }] = written as [Event]
+  expect(logprob).toBeCloseTo(all[id]!, 4)
+  expect(top!.map((one) => one.logprob)).toEqual(
+    [...all]
+      .sort((a, b) => b - a)
+      .slice(0, 8)
+      .map((x) => expect.closeTo(x, 4)),
+  )
+  expect(entropy).toBeCloseTo(-all.reduce((sum, x) => sum + Math.exp(x) * x, 0), 4)
+})
 
 it('is told of every rule and edit, in their order', async () => {
   const input = { model: 'tiny', prompt: 'The little dog', maxTokens: 8, temperature: 1, topP: 1, seed: 3 }

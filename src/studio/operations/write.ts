@@ -9,6 +9,7 @@ import {
   type Rule,
   type RuleMaker,
   ruleOf,
+  rulesOf,
   scoreBatch,
   scoreTop,
 } from '../../decode/index.ts'
@@ -133,13 +134,13 @@ export const write = operation({
       const rules = parts.flatMap(({ id, rules }) => rules.map((rule) => watched(id, rule, steps)))
       const written: number[] = []
       const began = performance.now()
-      const settings = parseOptions({
-        ...options,
-        logprobs: 0,
-        ...(options.temperature === 0 && { topP: 1 }),
-      })
-      for await (const { token, logprob, finish } of generate(model, [ids], settings, {
-        ...{ signal, rules: [look, ...(draws ? [...own, ...rules] : [])] },
+      const settings = parseOptions({ ...options, logprobs: 0, ...(!draws && { topP: 1 }) })
+      // The rules of the options come after the look, so that it sees what the model says.
+      const ruled = draws ? [...rulesOf(settings), ...own, ...rules] : []
+      const bare = { ...settings, ...(draws && { temperature: 1 }), topP: 1 }
+      for await (const { token, logprob, finish } of generate(model, [ids], bare, {
+        signal,
+        rules: [look, ...ruled],
       })) {
         if (token !== undefined) {
           written.push(token)
