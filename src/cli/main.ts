@@ -1,55 +1,42 @@
 #!/usr/bin/env node
-/** The command line: one file per verb, registered in one list. */
+/** The command line: one file per verb, in one table. */
 import { readFileSync } from 'node:fs'
 import { Command, CommanderError } from 'commander'
-import adapt from './adapt.ts'
-import bench from './bench.ts'
-import chat from './chat.ts'
-import convert from './convert.ts'
-import doctor from './doctor.ts'
-import exportModel from './export.ts'
 import { addFlags, readFlags } from './flags.ts'
-import generate from './generate.ts'
-import inspect from './inspect.ts'
-import jobs from './jobs.ts'
-import lens from './lens.ts'
-import methods from './methods.ts'
-import patch from './patch.ts'
-import pull from './pull.ts'
-import reproduce from './reproduce.ts'
-import sae from './sae.ts'
-import score from './score.ts'
-import serve from './serve.ts'
-import steer from './steer.ts'
-import studio from './studio.ts'
 import { clearStatus, Interrupted, watchStdout } from './terminal.ts'
-import tokenizer from './tokenizer.ts'
-import train from './train.ts'
 import { UsageError, type Verb } from './verb.ts'
 
-const verbs: readonly Verb[] = [
-  generate,
-  chat,
-  score,
-  inspect,
-  lens,
-  patch,
-  steer,
-  pull,
-  convert,
-  exportModel,
-  train,
-  adapt,
-  tokenizer,
-  sae,
-  methods,
-  reproduce,
-  studio,
-  serve,
-  jobs,
-  doctor,
-  bench,
-]
+/** In the order of the help. Opened when they are asked for: each brings its own part of the library. */
+const verbs: Readonly<Record<string, () => Promise<{ readonly default: Verb }>>> = {
+  generate: () => import('./generate.ts'),
+  chat: () => import('./chat.ts'),
+  score: () => import('./score.ts'),
+  inspect: () => import('./inspect.ts'),
+  lens: () => import('./lens.ts'),
+  patch: () => import('./patch.ts'),
+  steer: () => import('./steer.ts'),
+  pull: () => import('./pull.ts'),
+  convert: () => import('./convert.ts'),
+  export: () => import('./export.ts'),
+  train: () => import('./train.ts'),
+  adapt: () => import('./adapt.ts'),
+  tokenizer: () => import('./tokenizer.ts'),
+  sae: () => import('./sae.ts'),
+  methods: () => import('./methods.ts'),
+  reproduce: () => import('./reproduce.ts'),
+  studio: () => import('./studio.ts'),
+  serve: () => import('./serve.ts'),
+  jobs: () => import('./jobs.ts'),
+  doctor: () => import('./doctor.ts'),
+  bench: () => import('./bench.ts'),
+}
+
+/** The verb that the arguments name; all of them for help and for what is no verb. */
+async function verbsFor([first = '']: readonly string[]): Promise<Verb[]> {
+  if (first === '--version' || first === '-V') return []
+  const names = Object.hasOwn(verbs, first) ? [first] : Object.keys(verbs)
+  return Promise.all(names.map(async (name) => (await verbs[name]!()).default))
+}
 
 const { version, description } = JSON.parse(
   readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
@@ -67,7 +54,7 @@ function describe(error: unknown): string {
     .replace(/\s*\n\s*/g, ' ')
 }
 
-function buildProgram(finish: (code: number) => void): Command {
+function buildProgram(verbs: readonly Verb[], finish: (code: number) => void): Command {
   const program = new Command('glossa')
     .description(description)
     .version(version)
@@ -90,7 +77,7 @@ function buildProgram(finish: (code: number) => void): Command {
 
 async function main(args: readonly string[]): Promise<void> {
   watchStdout()
-  const program = buildProgram((code) => {
+  const program = buildProgram(await verbsFor(args), (code) => {
     process.exitCode = code
   })
   if (args.length === 0) return program.outputHelp()
