@@ -20,6 +20,13 @@ export interface OpenBrowser extends AsyncDisposable {
   newPage(): Promise<Page>
 }
 
+/** What makes Chromium offer WebGPU on SwiftShader, a GPU in software. */
+export const softwareWebGpu = [
+  '--enable-unsafe-webgpu',
+  '--use-webgpu-adapter=swiftshader',
+  '--enable-features=Vulkan',
+]
+
 export async function openBrowser(): Promise<OpenBrowser> {
   const { outputFiles } = await build({
     entryPoints: [join(here, 'page.ts')],
@@ -52,12 +59,7 @@ export async function openBrowser(): Promise<OpenBrowser> {
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`
   const browser = await chromium.launch({
     executablePath: executable!,
-    args: [
-      '--no-sandbox',
-      '--enable-unsafe-webgpu',
-      '--use-webgpu-adapter=swiftshader',
-      '--enable-features=Vulkan',
-    ],
+    args: ['--no-sandbox', ...softwareWebGpu],
   })
   return {
     async newPage() {

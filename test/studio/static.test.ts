@@ -11,7 +11,7 @@ import { complete } from '../../src/decode/index.ts'
 import { Model } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { bundledModel } from '../../src/store/index.ts'
-import { executable } from '../browser/open.ts'
+import { executable, softwareWebGpu } from '../browser/open.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const out = join(root, 'dist/studio-static')
@@ -70,6 +70,30 @@ describe.skipIf(!executable)('the static studio', { timeout: 180_000 }, () => {
     })
     const shown = await page.getByRole('group', { name: 'text' }).locator('button').allTextContents()
     expect(shown.slice(-own!.tokens.length).join('')).toBe(own!.text)
+  })
+
+  it('writes the same on WebGPU', async (context) => {
+    const other = await chromium.launch({
+      executablePath: executable!,
+      args: ['--no-sandbox', ...softwareWebGpu],
+    })
+    try {
+      const own = await other.newPage()
+      await own.goto(`${url}/#/write?model="tiny"&temperature=0&maxTokens=6&prompt="The little dog"`)
+      const adapter = 'navigator.gpu?.requestAdapter().then((found) => found !== null) ?? false'
+      context.skip(!(await own.evaluate(adapter)), 'no adapter for WebGPU')
+      await own.getByRole('button', { name: 'Write', exact: true }).click()
+      await own.getByText('ended by').waitFor({ timeout: 150_000 })
+      await using engine = new Engine(nodeRuntime({ threads: 1 }))
+      const [expected] = await complete(Model.open(bundledModel('tiny')!, engine), ['The little dog'], {
+        temperature: 0,
+        maxTokens: 6,
+      })
+      const shown = await own.getByRole('group', { name: 'text' }).locator('button').allTextContents()
+      expect(shown.slice(-expected!.tokens.length).join('')).toBe(expected!.text)
+    } finally {
+      await other.close()
+    }
   })
 
   it('finds features of the default model, and turns one while text streams', async () => {
