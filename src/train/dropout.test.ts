@@ -1,7 +1,7 @@
 /** Dropout: which channels go is that of the host's generator, and what is measured knows nothing of it. */
 import { afterAll, expect, it } from 'vitest'
+import { tinyLlama } from '../../test/tinyLlama.ts'
 import { random, type Tensor, tensor } from '../array/index.ts'
-import { llama } from '../model/families/llama.ts'
 import { Engine, nodeRuntime } from '../onnx/index.ts'
 import { dropout } from './dropout.ts'
 import { initialize, nextToken } from './index.ts'
@@ -9,21 +9,7 @@ import { initialize, nextToken } from './index.ts'
 const engine = new Engine(nodeRuntime({ threads: 1 }))
 afterAll(() => engine.dispose())
 
-const { spec, names } = llama.describe(
-  {
-    model_type: 'llama',
-    vocab_size: 11,
-    hidden_size: 16,
-    intermediate_size: 24,
-    num_hidden_layers: 2,
-    num_attention_heads: 2,
-    num_key_value_heads: 1,
-    max_position_embeddings: 12,
-    rms_norm_eps: 1e-5,
-    tie_word_embeddings: true,
-  },
-  () => true,
-)
+const { spec, names } = tinyLlama
 const ones = (...shape: number[]): Tensor =>
   tensor(new Float32Array(shape.reduce((a, b) => a * b)).fill(1), shape)
 const written = [

@@ -1,7 +1,7 @@
 /** The training step: one program that learns, for every size of batch, and owns its memory. */
 import { afterAll, describe, expect, it } from 'vitest'
+import { tinyLlama } from '../../test/tinyLlama.ts'
 import { leaves, type Tensor, tensor } from '../array/index.ts'
-import { llama } from '../model/families/llama.ts'
 import type { DecoderParams, DecoderSpec } from '../model/index.ts'
 import { parameterShapes } from '../model/shapes.ts'
 import type { DenseParams } from '../model/spec.ts'
@@ -11,21 +11,7 @@ import { adamw, initialize, trainingStep } from './index.ts'
 const engine = new Engine(nodeRuntime({ threads: 1 }))
 afterAll(() => engine.dispose())
 
-const { spec, names } = llama.describe(
-  {
-    model_type: 'llama',
-    vocab_size: 11,
-    hidden_size: 16,
-    intermediate_size: 24,
-    num_hidden_layers: 2,
-    num_attention_heads: 2,
-    num_key_value_heads: 1,
-    max_position_embeddings: 12,
-    rms_norm_eps: 1e-5,
-    tie_word_embeddings: true,
-  },
-  () => true,
-)
+const { spec, names } = tinyLlama
 const counting = (batch: number, time: number): Tensor =>
   tensor(
     Int32Array.from({ length: batch * time }, (_, i) => (3 * Math.floor(i / time) + (i % time)) % 11),

@@ -42,6 +42,8 @@ const text = async (path: string): Promise<string> => new TextDecoder().decode(a
 const vectors = new Map<string, steer.ControlVector>()
 
 let saeNames: readonly string[] = []
+/** Where they are in the repository, for what is copied from a page. */
+const saesFolder = 'models/saes/'
 const openedSaes = new Map<string, Promise<OpenedSae>>()
 async function readSae(name: string): Promise<OpenedSae> {
   const path = `saes/${name}/${saeLensFiles.config}`
@@ -53,7 +55,11 @@ async function readSae(name: string): Promise<OpenedSae> {
   ])
   const checkpoint = readSafetensors(new MemorySource(weightsPath, weights))
   const { sae } = saeLensOf(JSON.parse(config) as Record<string, unknown>, checkpoint, { path, weightsPath })
-  return { folder: name, sae, explanations: parseExplanations(said, `saes/${name}/explanations.json`) }
+  return {
+    folder: `${saesFolder}${name}`,
+    sae,
+    explanations: parseExplanations(said, `saes/${name}/explanations.json`),
+  }
 }
 async function openSae(name: string): Promise<OpenedSae> {
   if (!saeNames.includes(name)) throw new Error(`there is no SAE '${name}' here`)
@@ -112,7 +118,10 @@ function opening(made: Model): OpenDecoder {
           edit = joinEdits(edit, steers.open(file, made)(strength))
         } else if (method.id === 'sae-steer') {
           const { sae: from, ...options } = readMethodOptions(method, featureOptions)
-          edit = joinEdits(edit, steer.shiftFeature((await openSae(from)).sae, options))
+          edit = joinEdits(
+            edit,
+            steer.shiftFeature((await openSae(from.replace(saesFolder, ''))).sae, options),
+          )
         } else
           throw new Error(
             `${spec}: in a page without a server there are control-vector:file=NAME, of what was learned here, and sae-steer:sae=NAME,feature=N`,

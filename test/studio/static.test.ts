@@ -59,17 +59,20 @@ describe.skipIf(!executable)('the static studio', { timeout: 180_000 }, () => {
     await page.getByRole('heading', { level: 1 }).waitFor()
   }
 
+  /** Greedily, what the model writes in Node. */
+  const expectWritten = async (where: Page, maxTokens: number): Promise<void> => {
+    await where.getByRole('button', { name: 'Write', exact: true }).click()
+    await where.getByText('ended by').waitFor({ timeout: 150_000 })
+    await using engine = new Engine(nodeRuntime({ threads: 1 }))
+    const model = Model.open(bundledModel('tiny')!, engine)
+    const [own] = await complete(model, ['The little dog'], { temperature: 0, maxTokens })
+    const shown = await where.getByRole('group', { name: 'text' }).locator('button').allTextContents()
+    expect(shown.slice(-own!.tokens.length).join('')).toBe(own!.text)
+  }
+
   it('writes what the model writes in Node', async () => {
     await open('write?model="tiny"&temperature=0&maxTokens=20&prompt="The little dog"')
-    await page.getByRole('button', { name: 'Write', exact: true }).click()
-    await page.getByText('ended by').waitFor({ timeout: 90_000 })
-    await using engine = new Engine(nodeRuntime({ threads: 1 }))
-    const [own] = await complete(Model.open(bundledModel('tiny')!, engine), ['The little dog'], {
-      temperature: 0,
-      maxTokens: 20,
-    })
-    const shown = await page.getByRole('group', { name: 'text' }).locator('button').allTextContents()
-    expect(shown.slice(-own!.tokens.length).join('')).toBe(own!.text)
+    await expectWritten(page, 20)
   })
 
   it('writes the same on WebGPU', async (context) => {
@@ -82,15 +85,7 @@ describe.skipIf(!executable)('the static studio', { timeout: 180_000 }, () => {
       await own.goto(`${url}/#/write?model="tiny"&temperature=0&maxTokens=6&prompt="The little dog"`)
       const adapter = 'navigator.gpu?.requestAdapter().then((found) => found !== null) ?? false'
       context.skip(!(await own.evaluate(adapter)), 'no adapter for WebGPU')
-      await own.getByRole('button', { name: 'Write', exact: true }).click()
-      await own.getByText('ended by').waitFor({ timeout: 150_000 })
-      await using engine = new Engine(nodeRuntime({ threads: 1 }))
-      const [expected] = await complete(Model.open(bundledModel('tiny')!, engine), ['The little dog'], {
-        temperature: 0,
-        maxTokens: 6,
-      })
-      const shown = await own.getByRole('group', { name: 'text' }).locator('button').allTextContents()
-      expect(shown.slice(-expected!.tokens.length).join('')).toBe(expected!.text)
+      await expectWritten(own, 6)
     } finally {
       await other.close()
     }
@@ -101,6 +96,10 @@ describe.skipIf(!executable)('the static studio', { timeout: 180_000 }, () => {
     await page.locator('.entry').first().click({ timeout: 60_000 })
     await page.getByText('What it makes likely, and unlikely').waitFor({ timeout: 90_000 })
     expect(await page.locator('.chip').count()).toBe(20)
+    // What is copied is a command for a clone of the repository.
+    expect(await page.locator('pre, code').allTextContents()).toContainEqual(
+      expect.stringContaining('--with sae-steer:sae=models/saes/layer-4,feature='),
+    )
     await page.getByLabel(/^Strength/).fill('12')
     await page.waitForFunction(
       `(document.querySelector('.written')?.textContent.length ?? 0) > 40 || document.querySelector('[role=alert]')`,

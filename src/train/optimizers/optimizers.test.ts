@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, describe, expect, it } from 'vitest'
 import { allClose, fixture, readReference } from '../../../test/reference.ts'
+import { tinyLlama } from '../../../test/tinyLlama.ts'
 import { leaves, mapTree, type Tensor, tensor, zeros } from '../../array/index.ts'
-import { llama } from '../../model/families/llama.ts'
 import { Engine, nodeRuntime } from '../../onnx/index.ts'
 import { initialize } from '../initialize.ts'
 import { makeStep, trainingStep } from '../step.ts'
@@ -117,21 +117,7 @@ describe('the table', () => {
 })
 
 describe('in a training step, where the state is written in place', () => {
-  const { spec } = llama.describe(
-    {
-      model_type: 'llama',
-      vocab_size: 11,
-      hidden_size: 16,
-      intermediate_size: 24,
-      num_hidden_layers: 2,
-      num_attention_heads: 2,
-      num_key_value_heads: 1,
-      max_position_embeddings: 12,
-      rms_norm_eps: 1e-5,
-      tie_word_embeddings: true,
-    },
-    () => true,
-  )
+  const { spec } = tinyLlama
   const kinds = Object.keys(optimizers) as OptimizerKind[]
 
   it.each(kinds)('%s gives the same numbers as elsewhere, and a smaller loss', async (kind) => {

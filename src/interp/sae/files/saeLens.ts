@@ -1,10 +1,4 @@
-/**
- * SAEs in SAELens' folders: cfg.json, sae_weights.safetensors, sparsity.safetensors (log10 of densities).
- *
- * Version 6 has what is needed to compute in known keys, and about the model in `metadata`. Before that (no
- * `sae_lens_version`, or one below 6) cfg.json was the whole configuration of a training run: what changes the computation
- * is read, the rest is listed.
- */
+/** SAEs in SAELens' folders: cfg.json, sae_weights.safetensors, sparsity.safetensors (log10 of densities). */
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Tensor } from '../../../array/index.ts'

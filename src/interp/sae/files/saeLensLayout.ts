@@ -1,4 +1,10 @@
-/** What SAELens' configurations mean, and what weights belong to them; nothing of files, so that pages have it too. */
+/**
+ * What SAELens' configurations mean, and what weights belong to them; nothing of files, so that pages have it too.
+ *
+ * Version 6 has what is needed to compute in known keys, and about the model in `metadata`. Before that (no
+ * `sae_lens_version`, or one below 6) cfg.json was the whole configuration of a training run: what changes the computation
+ * is read, the rest is listed.
+ */
 import * as z from 'zod'
 import { type Checkpoint, FileError } from '../../../store/checkpoint.ts'
 import { normalizations, type Sae, type SaeConfig, type SaeParams } from '../sae.ts'
