@@ -29,6 +29,13 @@ export const recipeSchema = z.strictObject({
           .min(1)
           .optional()
           .describe('A narrower model of as many layers, whose channels and heads are cloned to begin with'),
+        retokenize: z
+          .string()
+          .min(1)
+          .optional()
+          .describe(
+            'A model of the same sizes with another tokenizer, whose embeddings are averaged to begin with',
+          ),
       }),
       z.strictObject({ from: z.string().min(1).describe('A model to go on from') }),
     ])

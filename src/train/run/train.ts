@@ -13,6 +13,7 @@ import { loadTokenizer, type Tokenizer } from '../../text/index.ts'
 import { coveringBatches, PackedBatches } from '../data/packed.ts'
 import { initialize } from '../initialize.ts'
 import type { TokenBatch } from '../objectives/index.ts'
+import { retokenize } from '../retokenize.ts'
 import { stackBlocks } from '../stack.ts'
 import { Trainer } from '../trainer.ts'
 import { widen } from '../widen.ts'
@@ -40,8 +41,8 @@ export interface Trained extends RunResult {
 export async function train(options: TrainOptions): Promise<Trained> {
   const { engine, recipe, base, onNote = () => undefined } = options
   const at = (path: string): string => resolve(base, path)
-  const model = openTrained(recipe, at)
   const tokenizer = tokenizerOf(recipe, at)
+  const model = openTrained(recipe, tokenizer, at)
   if (tokenizer.vocabSize > model.spec.vocab)
     throw new Error(
       `the tokenizer has ${tokenizer.vocabSize} tokens, but the model's vocabulary is ${model.spec.vocab}`,
@@ -98,24 +99,32 @@ export async function train(options: TrainOptions): Promise<Trained> {
 }
 
 /** The model of the recipe: new, or from a folder. */
-function openTrained({ model, length }: Recipe, at: (path: string) => string) {
+function openTrained({ model, length }: Recipe, tokenizer: Tokenizer, at: (path: string) => string) {
   if ('from' in model) {
     const path = at(model.from)
     const { spec, params, names } = load(path)
     const config = JSON.parse(readFileSync(join(path, 'config.json'), 'utf8')) as Record<string, unknown>
     return { spec, params, names, config }
   }
-  const { config, seed, deviation, stack, widen: narrow } = model
+  const { config, seed, deviation, ...beginnings } = model
+  const { stack, widen: narrow, retokenize: other } = beginnings
   const { id } = parseConfig(JSON.stringify(config), 'model.config')
   const { spec, names } = familyOf('safetensors', id).describe(config, () => true)
   if (length > spec.context)
     throw new RangeError(`rows of ${length} tokens, but the model has ${spec.context} positions`)
-  if (stack !== undefined && narrow !== undefined)
-    throw new Error(
-      "'model.stack' and 'model.widen' exclude each other: do one after the other, in two recipes",
-    )
+  const chosen = Object.entries(beginnings).flatMap(([key, path]) =>
+    path === undefined ? [] : [`'model.${key}'`],
+  )
+  if (chosen.length > 1)
+    throw new Error(`${chosen.join(' and ')} exclude each other: do one after the other, in two recipes`)
   const begin = (): DecoderParams => {
     if (stack !== undefined) return stackBlocks(load(at(stack)).params, spec.layers)
+    if (other !== undefined) {
+      const given = load(at(other))
+      if (!given.tokenizer) throw new Error(`'model.retokenize': ${at(other)} has no tokenizer`)
+      const old = { spec: given.spec, tokenizer: given.tokenizer }
+      return retokenize(given.params, old, { spec, tokenizer })
+    }
     if (narrow === undefined) return initialize(spec, { seed, deviation, names })
     const given = load(at(narrow))
     return widen(given.params, given.spec, spec, { seed })
