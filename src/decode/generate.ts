@@ -130,7 +130,8 @@ export async function* generate(
           fresh.push([0])
           continue
         }
-        const own = logits.slice(i * vocab, (i + 1) * vocab)
+        // The row's own part, which its rules may change.
+        const own = logits.subarray(i * vocab, (i + 1) * vocab)
         fresh.push([yield* row.advance(own, i, settings, { ends, room: model.context })])
       }
       step.logits.dispose()

@@ -7,15 +7,24 @@ export function argMax(logits: Float32Array): number {
   return best
 }
 
+/** Weights of the tokens of one draw, kept from one to the next: f64, as long as the largest vocabulary so far. */
+let weights = new Float64Array(0)
+
 /** Draws a token; `uniform` is in [0, 1). */
 export function draw(logits: Float32Array, uniform: number): number {
+  const vocab = logits.length
+  if (weights.length < vocab) weights = new Float64Array(vocab)
   const top = largest(logits)
   let total = 0
-  for (const logit of logits) total += Math.exp(logit - top)
+  for (let i = 0; i < vocab; i++) {
+    const weight = Math.exp(logits[i]! - top)
+    weights[i] = weight
+    total += weight
+  }
   let left = uniform * total
   let last = 0
-  for (let i = 0; i < logits.length; i++) {
-    const weight = Math.exp(logits[i]! - top)
+  for (let i = 0; i < vocab; i++) {
+    const weight = weights[i]!
     if (weight === 0) continue
     last = i
     left -= weight
@@ -53,7 +62,8 @@ export function mostLikely(logits: Float32Array, count: number): TokenLogprob[] 
 /** The largest logit. */
 export function largest(logits: Float32Array): number {
   let top = Number.NEGATIVE_INFINITY
-  for (const logit of logits) if (logit > top) top = logit
+  // An index is several times as fast as the iterator here, and this is done for every token.
+  for (let i = 0; i < logits.length; i++) if (logits[i]! > top) top = logits[i]!
   return top
 }
 
