@@ -32,6 +32,8 @@ const { values, positionals } = parseArgs({
     assets: { type: 'string', default: join(root, '../shared/assets') },
     weights: { type: 'string', default: 'last' },
     note: { type: 'string', multiple: true, default: [] },
+    /** `path=what it is`: a model that is scored beside it. */
+    peer: { type: 'string', multiple: true, default: [] },
   },
 })
 const target = resolve(positionals[0]!)
@@ -131,11 +133,13 @@ for (const seed of [1, 2, 3, 4, 5]) {
   const [story] = await complete(model, [prompt], { temperature: 0.8, seed, maxTokens: 300 })
   samples.push(`${prompt}${story!.text}`)
 }
-const stories260k = Model.open(join(assets, 'models/stories260K/stories260Ktok512.gguf'), engine)
-const others = [
-  { name: 'stories260K (Karpathy), 0.26M parameters', scores: await scoresOf(stories260k) },
-  { name: '5-gram, modified Kneser-Ney, on the same documents', scores: await ngramScores() },
-]
+const stories260k = join(assets, 'models/stories260K/stories260Ktok512.gguf')
+const others: { name: string; scores: Score[] }[] = []
+for (const peer of [`${stories260k}=stories260K (Karpathy), 0.26M parameters`, ...values.peer]) {
+  const [path, title] = peer.split('=') as [string, string]
+  others.push({ name: title, scores: await scoresOf(Model.open(path, engine)) })
+}
+others.push({ name: '5-gram, modified Kneser-Ney, on the same documents', scores: await ngramScores() })
 
 // Tokens of earlier stages lie before those of later ones.
 let before = 0
@@ -175,12 +179,16 @@ const card: Card = {
   parameters,
   spec: model.spec,
   stages: stages.map(
-    ({ file, recipe: { steps, batch, accumulate, length, optimizer, schedule, description } }) => ({
-      file,
-      description: description ?? '',
-      tokens: steps * batch * accumulate * length,
-      text: `${steps} steps of ${batch * accumulate} x ${length} tokens, ${optimizer.kind} at ${optimizer.rate}, ${schedule.kind}`,
-    }),
+    ({ file, metrics, recipe: { batch, accumulate, length, optimizer, schedule, description } }) => {
+      // What was run, which can be less than the recipe's steps.
+      const steps = Math.max(...metrics.map(({ step }) => step))
+      return {
+        file,
+        description: description ?? '',
+        tokens: steps * batch * accumulate * length,
+        text: `${steps} steps of ${batch * accumulate} x ${length} tokens, ${optimizer.kind} at ${optimizer.rate}, ${schedule.kind}`,
+      }
+    },
   ),
   sources: recipe.data.sources.map((source) => ({
     name: source.name,
