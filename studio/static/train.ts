@@ -1,6 +1,7 @@
 /** Training in the page: runs live in this worker, and what they made is one of its models until the page is closed. */
 import * as z from 'zod'
 import { operation, withModel } from '../../src/studio/operation.ts'
+import { textRun, textRunInput } from '../../src/studio/textRun.ts'
 import {
   adamw,
   coveringBatches,
@@ -30,8 +31,8 @@ export const runs = operation({
   run: () => [...all].map(([name, { points }]) => ({ name, points, canResume: true })),
 })
 
-/** The texts, one a line and each with its end, as one row of tokens; the last tenth apart. */
-function rowsOf(model: Model, texts: string): { learned: Int32Array; heldOut: Int32Array } {
+/** The texts, one a line and each with its end, as one row of tokens; a share of them, the last ones, apart. */
+function rowsOf(model: Model, texts: string, share: number): { learned: Int32Array; heldOut: Int32Array } {
   const { bos, eos } = model.tokenizer ?? {}
   // Where one token is both, the next text's beginning is the end.
   const end = eos === bos ? undefined : eos
@@ -39,7 +40,7 @@ function rowsOf(model: Model, texts: string): { learned: Int32Array; heldOut: In
     .split('\n')
     .filter((line) => line.trim())
     .map((line) => [...promptTokens(model, line), ...(end === undefined ? [] : [end])])
-  const held = Math.floor(documents.length / 10)
+  const held = Math.floor(documents.length * share)
   const joined = (list: number[][]): Int32Array => Int32Array.from(list.flat())
   return {
     learned: joined(documents.slice(0, documents.length - held)),
@@ -54,29 +55,22 @@ export const trainRun = (
 ) =>
   operation({
     name: 'train',
-    input: z.strictObject({
-      name: z.string().regex(/^[\w-]{1,40}$/, 'is letters, digits, - and _'),
-      model: z.string(),
-      texts: z.string().min(200, 'needs some 200 characters at least').max(2_000_000),
-      steps: z.int().positive().max(100_000),
-      rate: z.number().positive(),
-      batch: z.int().positive().max(64),
-      length: z.int().min(8).max(512),
-    }),
+    input: textRunInput,
     async *run(bench, { name, ...settings }, signal) {
       if (bench.pool.list().some(({ id }) => id === name) && !all.has(name))
         throw new Error(`there is a model '${name}': give the run another name`)
       const { model: from, texts, steps, rate, batch, length } = settings
+      const { clip, heldOut: share, schedule, measure: measured } = textRun(steps)
       yield { kind: 'note', note: 'reading the texts …' }
       const { heldOut, learned, spec, params } = await withModel(bench, from, async ({ model }) => ({
-        ...rowsOf(model, texts),
+        ...rowsOf(model, texts, share),
         spec: model.spec,
         params: model.params,
       }))
       const known = all.get(name)
       if (known && known.settings !== JSON.stringify(settings))
         throw new Error(`there is a run '${name}' of other texts or settings: give this one another name`)
-      const factor = makeSchedule({ kind: 'cosine', warmup: Math.min(10, Math.floor(steps / 4)), steps })
+      const factor = makeSchedule({ ...schedule, steps })
       const run: Run = known ?? {
         settings: JSON.stringify(settings),
         trainer: new Trainer({
@@ -87,7 +81,7 @@ export const trainRun = (
           batches: new PackedBatches({ sources: [{ tokens: learned }], batch, length, seed: 1 }),
           optimizer: adamw(),
           rate: (step) => rate * factor(step),
-          clip: 1,
+          clip,
         }) as unknown as Run['trainer'],
         points: [],
       }
@@ -96,19 +90,21 @@ export const trainRun = (
       const measure = async (): Promise<object[]> => {
         if (heldOut.length < 2) return []
         const covering = coveringBatches(heldOut, { batch, length })
-        const { loss } = await trainer.measure(covering as never, Math.min(covering.count, 16))
+        const { loss } = await trainer.measure(
+          covering as never,
+          Math.min(covering.count, Math.ceil(measured.windows / batch)),
+        )
         return [{ kind: 'measure', step: trainer.step, loss }]
       }
       if (trainer.step === 0) yield* await measure()
       const began = performance.now()
-      const every = Math.max(1, Math.floor(steps / 10))
       while (trainer.step < steps) {
         signal.throwIfAborted()
         const { step, loss, rate: now, weight } = await trainer.next()
         points.push({ step, loss })
         const seconds = (performance.now() - began) / 1000
         yield { kind: 'step', step, loss, rate: now, tokens: weight, seconds }
-        if (step % every === 0) yield* await measure()
+        if (step % measured.every === 0) yield* await measure()
       }
       keep(name, from, trainer.parts)
       yield { kind: 'end', end: 'done', folder: `the model '${name}' is here until the page is closed` }

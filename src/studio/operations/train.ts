@@ -8,8 +8,7 @@ import { parseRecipe } from '../../train/run/recipe.ts'
 import { stateFile } from '../../train/run/run.ts'
 import { train } from '../../train/run/train.ts'
 import { operation } from '../operation.ts'
-
-const name = z.string().regex(/^[\w-]{1,40}$/, 'is letters, digits, - and _')
+import { textRun, textRunInput } from '../textRun.ts'
 
 export const runs = operation({
   name: 'runs',
@@ -35,15 +34,7 @@ export const runs = operation({
  */
 export const trainRun = operation({
   name: 'train',
-  input: z.strictObject({
-    name,
-    model: z.string(),
-    texts: z.string().min(200, 'needs some 200 characters at least').max(20_000_000),
-    steps: z.int().positive().max(100_000).default(100),
-    rate: z.number().positive().default(0.001),
-    batch: z.int().positive().max(64).default(8),
-    length: z.int().min(8).max(512).default(64),
-  }),
+  input: textRunInput,
   async *run({ folder, pool }, { name: own, model, texts, steps, rate, batch, length }, signal) {
     const run = join(folder, 'runs', own)
     const data = join(folder, 'texts', `${own}.txt`)
@@ -51,15 +42,14 @@ export const trainRun = operation({
     if (!existsSync(data) || !existsSync(join(run, stateFile)))
       writeAtomic(data, (put) => put(new TextEncoder().encode(texts)))
     const from = pool.pathOf(model)
+    const { clip, heldOut, schedule, measure } = textRun(steps)
     const recipe = parseRecipe(
       {
         name: own,
         model: { from },
-        data: { sources: [{ name: 'texts', files: [{ file: data, documents: 'line' }], heldOut: 0.1 }] },
-        ...{ length, batch, steps, clip: 1, saveEvery: 20 },
+        data: { sources: [{ name: 'texts', files: [{ file: data, documents: 'line' }], heldOut }] },
+        ...{ length, batch, steps, clip, schedule, measure, saveEvery: 20 },
         optimizer: { kind: 'adamw', rate },
-        schedule: { kind: 'cosine', warmup: Math.min(10, Math.floor(steps / 4)) },
-        measure: { every: Math.max(1, Math.floor(steps / 10)), windows: 16 },
       },
       'studio',
     )
