@@ -1,12 +1,22 @@
 /** A model on an engine: the programs that run it, compiled when first needed and shared. */
-import { type Axes, crossEntropy, type Jitted, type Tensor, tensor } from '../array/index.ts'
+import { type Axes, type Tensor, tensor } from '../array/index.ts'
 import type { Engine } from '../onnx/index.ts'
 import type { Tokenizer } from '../text/index.ts'
 import { type AdapterTree, applyAdapters, checkStack, treesOf } from './adapters.ts'
 import type { ModuleNames } from './bind.ts'
-import { type Cache, cacheAxes, capacityOf, emptyCache } from './cache.ts'
+import { type Cache, capacityOf, emptyCache } from './cache.ts'
 import { forward } from './decoder.ts'
-import { argumentsOf, type EditArguments, type Edits, editKey, joinEdits, withArguments } from './edits.ts'
+import {
+  type Compiling,
+  compile,
+  type DecoderPrograms,
+  decoderPrograms,
+  type OwnProgram,
+  type SharedPrograms,
+  type StepInput,
+  type StepOutput,
+} from './decoderPrograms.ts'
+import { argumentsOf, type Edits, editKey, joinEdits } from './edits.ts'
 import { load } from './load.ts'
 import { checkNotMerged, mergeAdapters } from './merge.ts'
 import { type RotaryTables, rotaryTables } from './parts/position.ts'
@@ -14,51 +24,9 @@ import type { Pass } from './pass.ts'
 import { prefixedCache } from './prefix.ts'
 import { Programs, type TokenRows, tokenRows } from './programs.ts'
 import type { DecoderParams, DecoderSpec } from './spec.ts'
-import { type TapOptions, Taps } from './taps.ts'
+import type { TapOptions } from './taps.ts'
 
-export interface StepInput {
-  /** i32 [batch, T]; rows may be padded at the end. */
-  readonly tokens: Tensor
-  readonly cache: Cache
-  /** i32 [batch]: tokens that each row has in the cache. */
-  readonly lengths: Tensor
-  /** i32 [batch]: the position in `tokens` whose logits are wanted: each row's last, before its padding. */
-  readonly at: Tensor
-}
-
-export interface StepOutput {
-  /** [batch, 1, vocab] */
-  readonly logits: Tensor
-  /** The cache given, with the new tokens in it; the one given must not be used again. */
-  readonly cache: Cache
-  readonly reads: Readonly<Record<string, Tensor>>
-}
-
-type Program<A extends readonly unknown[], R> = ((...args: A) => Promise<R>) &
-  Pick<Jitted<A, R>, 'abortable' | 'prepare'>
-/** One that belongs to who has compiled it. */
-export type OwnProgram<A extends readonly unknown[], R> = Program<A, R> &
-  Pick<Jitted<A, R>, 'compilations' | 'dispose' | typeof Symbol.dispose>
-/** A program of a model and of those that share its weights under other adapters or edits. */
-interface Shared<A extends readonly unknown[], R> {
-  readonly compilations: number
-  dispose(): void
-  /** With the weights, the adapters and the edits' arguments that it runs with. */
-  bound(model: Model, edits: EditArguments): Program<A, R>
-}
-type SharedPrograms = {
-  readonly [K in keyof DecoderPrograms]: Shared<
-    Parameters<DecoderPrograms[K]>,
-    Awaited<ReturnType<DecoderPrograms[K]>>
-  >
-}
-type DecoderPrograms = {
-  readonly forward: Program<[tokens: Tensor], Record<string, Tensor>>
-  readonly step: Program<[StepInput], StepOutput>
-  /** `step` for several new tokens in several rows that have a past. */
-  readonly chunkStep: Program<[StepInput], StepOutput>
-  readonly score: Program<[tokens: Tensor], Tensor>
-}
+export type { OwnProgram, StepInput, StepOutput } from './decoderPrograms.ts'
 
 export interface ModelParts {
   readonly engine: Engine
@@ -87,12 +55,6 @@ export interface ModelParts {
 }
 
 const defaultContext = 32768
-const stepAxes = (spec: DecoderSpec): Axes => ({
-  tokens: ['batch', 'time'],
-  cache: cacheAxes(spec),
-  lengths: ['batch'],
-  at: ['batch'],
-})
 
 export class Model {
   readonly engine: Engine
@@ -118,7 +80,9 @@ export class Model {
   /** `weights`: a model that has the same ones, whose programs are shared. */
   constructor(parts: ModelParts, weights?: Model) {
     this.#parts = parts
-    this.#programs = weights ? weights.#programs : new Programs(parts.spec, (taps) => this.#make(taps))
+    this.#programs = weights
+      ? weights.#programs
+      : new Programs(parts.spec, (taps) => decoderPrograms(this.#compiling, taps))
     this.engine = parts.engine
     this.spec = parts.spec
     this.params = parts.params
@@ -281,7 +245,7 @@ export class Model {
     f: (pass: Pass, ...args: A) => R,
   ): OwnProgram<A, R> {
     const { edit = {} } = this.taps
-    const shared = this.#compile(name, { edit }, axes, {}, (params, taps, ...args: A) => {
+    const shared = compile(this.#compiling, name, { edit }, axes, {}, (params, taps, ...args: A) => {
       const pass: Pass = {
         params,
         forward: (input, more) => {
@@ -312,6 +276,13 @@ export class Model {
     }
   }
 
+  /** What its programs are made of, for those of its own weights. */
+  get #compiling(): Compiling {
+    const { engine, spec, sealed } = this
+    const adaptedParams = () => this.adaptedParams
+    return { engine, spec, sealed, rotary: this.#rotary, prepack: this.#prepack, adaptedParams }
+  }
+
   #merge({ read = [], edit = {} }: TapOptions): TapOptions {
     if (this.sealed && Object.keys(edit).length > 0)
       throw new Error(
@@ -320,96 +291,6 @@ export class Model {
     return {
       read: [...new Set([...(this.taps.read ?? []), ...read])],
       edit: joinEdits(this.taps.edit, edit),
-    }
-  }
-
-  #make(options: TapOptions): SharedPrograms {
-    const { spec } = this
-    return {
-      forward: this.#compile('forward', options, [['batch', 'time']], {}, (params, taps, tokens: Tensor) => {
-        forward(spec, params, { tokens }, this.#rotary, taps)
-        return taps.finish()
-      }),
-      step: this.#compileStep('step', options, false),
-      chunkStep: this.#compileStep('chunkStep', options, true),
-      score: this.#compile(
-        'score',
-        { edit: options.edit ?? {} },
-        [['batch', 'time']],
-        {},
-        (params, taps, tokens: Tensor) => {
-          // The last token is only ever a target.
-          const { logits } = forward(spec, params, { tokens: tokens.slice(1, 0, -1) }, this.#rotary, taps)
-          return crossEntropy(logits, tokens.slice(1, 1)).neg()
-        },
-      ),
-    }
-  }
-
-  #compileStep(name: string, options: TapOptions, composed: boolean): Shared<[StepInput], StepOutput> {
-    return this.#compile(
-      name,
-      options,
-      [stepAxes(this.spec)],
-      { cache: '0.cache' },
-      (params, taps, input: StepInput): StepOutput => {
-        const { tokens, cache, lengths, at } = input
-        const past = { cache, lengths, composed }
-        const result = forward(this.spec, params, { tokens, past, at }, this.#rotary, taps)
-        return { logits: result.logits, cache: result.cache!, reads: taps.finish() }
-      },
-    )
-  }
-
-  /**
-   * Compiles `f`. Weights and adapters are its first arguments, or constants where the model is sealed; the arguments of
-   * edits follow.
-   */
-  #compile<A extends readonly unknown[], R>(
-    name: string,
-    options: TapOptions,
-    axes: readonly Axes[],
-    inPlace: Readonly<Record<string, string>>,
-    f: (params: DecoderParams, taps: Taps, ...args: A) => R,
-  ): Shared<A, R> {
-    const tapsOf = (edits: EditArguments): Taps =>
-      new Taps(this.spec, { ...options, edit: withArguments(options.edit, edits) })
-    const baked = (edits: EditArguments, ...args: A): R => f(this.adaptedParams, tapsOf(edits), ...args)
-    const open = (
-      params: DecoderParams,
-      adapters: readonly AdapterTree[],
-      edits: EditArguments,
-      ...args: A
-    ): R => f(applyAdapters(params, adapters), tapsOf(edits), ...args)
-    const leading = ({ params, adapters, sealed }: Model, edits: EditArguments): unknown[] =>
-      sealed ? [edits] : [params, adapters, edits]
-    const count = this.sealed ? 1 : 3
-    const shifted = Object.fromEntries(
-      Object.entries(inPlace).map(([branch, path]) => [
-        branch,
-        path.replace(/^\d+/, (i) => `${Number(i) + count}`),
-      ]),
-    )
-    const whole = (this.sealed ? baked : open) as (...args: unknown[]) => R
-    const jitted = this.engine.jit(whole, {
-      name,
-      prepack: this.#prepack,
-      axes: [...new Array<undefined>(count).fill(undefined), ...axes],
-      inPlace: shifted,
-    })
-    return {
-      get compilations() {
-        return jitted.compilations
-      },
-      dispose: () => jitted.dispose(),
-      bound(model, edits) {
-        const own = leading(model, edits)
-        return Object.assign((...args: A): Promise<R> => jitted(...own, ...args), {
-          abortable: (signal: AbortSignal | undefined, ...args: A) =>
-            jitted.abortable(signal, ...own, ...args),
-          prepare: (...args: A) => jitted.prepare(...own, ...args),
-        })
-      },
     }
   }
 
