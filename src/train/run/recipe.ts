@@ -29,7 +29,7 @@ export const recipeSchema = z.strictObject({
           .min(1)
           .optional()
           .describe('A narrower model of as many layers, whose channels and heads are cloned to begin with'),
-        retokenize: z
+        transferVocabulary: z
           .string()
           .min(1)
           .optional()

@@ -13,9 +13,9 @@ import { loadTokenizer, type Tokenizer } from '../../text/index.ts'
 import { coveringBatches, PackedBatches } from '../data/packed.ts'
 import { initialize } from '../initialize.ts'
 import type { TokenBatch } from '../objectives/index.ts'
-import { retokenize } from '../retokenize.ts'
 import { stackBlocks } from '../stack.ts'
 import { Trainer } from '../trainer.ts'
+import { transferVocabulary } from '../transferVocabulary.ts'
 import { widen } from '../widen.ts'
 import { type Corpus, openCorpus } from './corpus.ts'
 import { recipeObjective } from './objective.ts'
@@ -107,7 +107,7 @@ function openTrained({ model, length }: Recipe, tokenizer: Tokenizer, at: (path:
     return { spec, params, names, config }
   }
   const { config, seed, deviation, ...beginnings } = model
-  const { stack, widen: narrow, retokenize: other } = beginnings
+  const { stack, widen: narrow, transferVocabulary: other } = beginnings
   const { id } = parseConfig(JSON.stringify(config), 'model.config')
   const { spec, names } = familyOf('safetensors', id).describe(config, () => true)
   if (length > spec.context)
@@ -121,9 +121,9 @@ function openTrained({ model, length }: Recipe, tokenizer: Tokenizer, at: (path:
     if (stack !== undefined) return stackBlocks(load(at(stack)).params, spec.layers)
     if (other !== undefined) {
       const given = load(at(other))
-      if (!given.tokenizer) throw new Error(`'model.retokenize': ${at(other)} has no tokenizer`)
+      if (!given.tokenizer) throw new Error(`'model.transferVocabulary': ${at(other)} has no tokenizer`)
       const old = { spec: given.spec, tokenizer: given.tokenizer }
-      return retokenize(given.params, old, { spec, tokenizer })
+      return transferVocabulary(given.params, old, { spec, tokenizer })
     }
     if (narrow === undefined) return initialize(spec, { seed, deviation, names })
     const given = load(at(narrow))

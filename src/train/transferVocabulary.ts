@@ -1,5 +1,5 @@
 /**
- * Another vocabulary for a trained model: the row of a new token is the mean of the rows of the pieces that the old
+ * Vocabulary transfer, a trained model with another tokenizer: the row of a new token is the mean of the rows of the pieces that the old
  * tokenizer makes of its text; all other weights stay (Fast Vocabulary Transfer: Gee et al. 2022,
  * https://aclanthology.org/2022.emnlp-industry.41). Training on then costs a fraction of training from nothing, so
  * that a model whose tokenizer is another one can teach those that share ours.
@@ -21,16 +21,18 @@ const anchor = '\n'
 /**
  * Parameters for `to`, which differs from `from` in its vocabulary and may differ in the order of rotary pairs. The
  * begin of text becomes the begin of text; tokens that are no text of their own (a part of a character) begin as the
- * mean of all rows. Throws where the models differ in anything else that shows in their layers.
+ * mean of all rows. Whether the layers are of the same sizes is for the caller to check. Throws for parts that it cannot
+ * turn or average.
  */
-export function retokenize(params: DecoderParams, from: Reader, to: Reader): DecoderParams {
+export function transferVocabulary(params: DecoderParams, from: Reader, to: Reader): DecoderParams {
   const pieces = piecesOf(from.tokenizer, to.tokenizer, to.spec.vocab)
   const table = (x: Matrix): Tensor => {
-    if ('packed' in x) throw new Error('retokenize: quantised weights cannot be averaged')
+    if ('packed' in x) throw new Error('transferVocabulary: quantised weights cannot be averaged')
     return averages(x, pieces)
   }
   const { head } = params
-  if (head?.bias) throw new Error("retokenize: the biases of a head belong to the old tokenizer's tokens")
+  if (head?.bias)
+    throw new Error("transferVocabulary: the biases of a head belong to the old tokenizer's tokens")
   return {
     ...inOrder(params, from.spec, to.spec),
     embed: table(params.embed),
@@ -85,11 +87,11 @@ function inOrder(params: DecoderParams, from: DecoderSpec, to: DecoderSpec): Dec
   const blocks = params.blocks.map((block) => {
     const { attn } = block
     if (!attn || !('q' in attn))
-      throw new Error('retokenize: turning rotary pairs needs separate queries and keys')
+      throw new Error('transferVocabulary: turning rotary pairs needs separate queries and keys')
     if (attn.q.bias || attn.k.bias || attn.qNorm || attn.kNorm || attn.prefix)
-      throw new Error('retokenize: turning rotary pairs works without biases, norms and prefix only')
+      throw new Error('transferVocabulary: turning rotary pairs works without biases, norms and prefix only')
     const rows = (weight: Matrix, heads: number): Tensor => {
-      if ('packed' in weight) throw new Error('retokenize: quantised weights cannot be turned')
+      if ('packed' in weight) throw new Error('transferVocabulary: quantised weights cannot be turned')
       return withRows(weight, heads, order)
     }
     const { heads, keyValueHeads } = from.attention!

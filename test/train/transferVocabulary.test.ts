@@ -1,42 +1,22 @@
 /** A model with another vocabulary: rows that are means of the old ones, and layers that compute what they did. */
 import { afterAll, expect, it } from 'vitest'
 import type { Tensor } from '../../src/array/index.ts'
-import { parseConfig } from '../../src/model/bind.ts'
-import { familyOf } from '../../src/model/families/index.ts'
 import { type DecoderSpec, Model } from '../../src/model/index.ts'
 import { Engine, nodeRuntime } from '../../src/onnx/index.ts'
 import { loadTokenizer } from '../../src/text/index.ts'
 import { initialize } from '../../src/train/index.ts'
-import { retokenize } from '../../src/train/retokenize.ts'
+import { transferVocabulary } from '../../src/train/transferVocabulary.ts'
 import { allClose, tolerance } from '../reference.ts'
+import { tinyLlamaWith } from '../tinyLlama.ts'
 
 const engine = new Engine(nodeRuntime({ threads: 1 }))
 afterAll(() => engine.dispose())
 
 const [old, ours] = [loadTokenizer('models/starter'), loadTokenizer('models/tokenizer')]
 
-function llama(vocab: number) {
-  const config = {
-    model_type: 'llama',
-    vocab_size: vocab,
-    hidden_size: 24,
-    intermediate_size: 40,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    num_key_value_heads: 2,
-    head_dim: 6,
-    max_position_embeddings: 32,
-    rms_norm_eps: 1e-5,
-    rope_theta: 10000,
-    hidden_act: 'silu',
-    tie_word_embeddings: true,
-  }
-  const { id } = parseConfig(JSON.stringify(config), 'config')
-  return familyOf('safetensors', id).describe(config, () => true)
-}
-const from = llama(old.vocabSize)
+const from = tinyLlamaWith(old.vocabSize)
 const params = initialize(from.spec, { seed: 5, deviation: 0.3, names: from.names })
-const to = llama(ours.vocabSize)
+const to = tinyLlamaWith(ours.vocabSize)
 const rowsOf = (table: unknown): ((row: number) => number[]) => {
   const { data, sizes } = table as Tensor
   const width = sizes[1]!
@@ -44,9 +24,13 @@ const rowsOf = (table: unknown): ((row: number) => number[]) => {
 }
 
 it('gives a token the mean of the pieces that spell it', () => {
-  const made = retokenize(params, { spec: from.spec, tokenizer: old }, { spec: to.spec, tokenizer: ours })
+  const made = transferVocabulary(
+    params,
+    { spec: from.spec, tokenizer: old },
+    { spec: to.spec, tokenizer: ours },
+  )
   const [given, got] = [rowsOf(params.embed), rowsOf(made.embed)]
-  expect((made.embed as Tensor).sizes).toEqual([ours.vocabSize, 24])
+  expect((made.embed as Tensor).sizes).toEqual([ours.vocabSize, from.spec.width])
   let several = 0
   for (const word of [' Once', ' girl', ' happily', '.', '\n', ' mischievous', 'z']) {
     const token = ours.encode(word, { addSpecialTokens: false }).ids[0]!
@@ -70,7 +54,7 @@ it('turns the rows of queries and keys where the order of rotary pairs differs',
     position: { ...from.spec.position, interleaved: true },
   } as DecoderSpec
   const reader = { spec: neighbours, tokenizer: old }
-  const turned = retokenize(params, reader, { spec: from.spec, tokenizer: old })
+  const turned = transferVocabulary(params, reader, { spec: from.spec, tokenizer: old })
   const tokens = [Array.from({ length: 12 }, (_, i) => (7 * i + 3) % old.vocabSize)]
   const logits = async (spec: DecoderSpec, given: typeof params) => {
     const { logits: found } = await new Model({ engine, spec, params: given }).run(tokens)
