@@ -21,10 +21,10 @@ const anchor = '\n'
 /**
  * Parameters for `to`, which differs from `from` in its vocabulary and may differ in the order of rotary pairs. The
  * begin of text becomes the begin of text; tokens that are no text of their own (a part of a character) begin as the
- * mean of all rows. Whether the layers are of the same sizes is for the caller to check. Throws for parts that it cannot
- * turn or average.
+ * mean of all rows. Throws where the layers would compute something else, and for parts that it cannot turn or average.
  */
 export function transferVocabulary(params: DecoderParams, from: Reader, to: Reader): DecoderParams {
+  checkLayers(from.spec, to.spec)
   const pieces = piecesOf(from.tokenizer, to.tokenizer, to.spec.vocab)
   const table = (x: Matrix): Tensor => {
     if ('packed' in x) throw new Error('transferVocabulary: quantised weights cannot be averaged')
@@ -39,6 +39,26 @@ export function transferVocabulary(params: DecoderParams, from: Reader, to: Read
     ...(head && { head: { weight: table(head.weight) } }),
   }
 }
+
+/** Throws where two specifications differ in what their layers compute. */
+function checkLayers(from: DecoderSpec, to: DecoderSpec): void {
+  const plain = (spec: DecoderSpec): Map<string, string> => {
+    const { vocab: _, context: __, position, ...layers } = spec
+    const { interleaved: ___, ...angles } = position as { interleaved?: boolean }
+    const said = Object.entries({ ...layers, position: angles }).filter(([, value]) => value !== undefined)
+    return new Map(said.map(([key, value]) => [key, JSON.stringify(value, sorted)]))
+  }
+  const [old, made] = [plain(from), plain(to)]
+  for (const key of new Set([...old.keys(), ...made.keys()]))
+    if (old.get(key) !== made.get(key))
+      throw new Error(`transferVocabulary: '${key}' is ${made.get(key)}, and was ${old.get(key)}`)
+}
+
+/** For JSON that is the same whatever the order of an object's keys. */
+const sorted = (_: string, value: unknown): unknown =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+    ? Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)))
+    : value
 
 /** For each new token the old ones that spell it; undefined where nothing does. */
 function piecesOf(old: Tokenizer, tokenizer: Tokenizer, vocab: number): (readonly number[] | undefined)[] {

@@ -67,3 +67,12 @@ it('turns the rows of queries and keys where the order of rotary pairs differs',
     tolerance.f32,
   )
 })
+
+it('refuses layers that would compute something else', () => {
+  const base = { ...to.spec.position, base: 500_000 }
+  const other = { ...to.spec, position: base } as DecoderSpec
+  const reader = { spec: from.spec, tokenizer: old }
+  expect(() => transferVocabulary(params, reader, { spec: other, tokenizer: ours })).toThrow(
+    /'position' is .*500000.*, and was .*10000/,
+  )
+})
