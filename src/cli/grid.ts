@@ -1,19 +1,7 @@
-/** Grids on a terminal: cells in colour, and what pictures of them are written to. */
+/** Grids on a terminal: cells in colour. */
 
-import { colours, domainOf, type HeatmapOptions, heatmap, inkOn } from '../plot/index.ts'
-import { writeAtomic } from '../store/file.ts'
-import type { Tokenizer } from '../text/index.ts'
+import { colours, domainOf, type HeatmapOptions, inkOn } from '../plot/index.ts'
 import { coloured } from './terminal.ts'
-import { UsageError } from './verb.ts'
-
-/** A token as it can be told from others: spaces and line breaks are seen. */
-export function visible(text: string): string {
-  const shown = text.replace(/ /g, '·').replace(/\n/g, '↵').replace(/\t/g, '→')
-  return shown === '' ? '∅' : shown.replace(/\p{C}/gu, '\ufffd')
-}
-
-export const tokenText = (tokenizer: Tokenizer | undefined, id: number): string =>
-  tokenizer ? visible(tokenizer.decode([id])) : `${id}`
 
 /** Columns of a terminal; none where nobody looks. */
 const columnsOf = (): number | undefined => (process.stdout.isTTY ? process.stdout.columns || 80 : undefined)
@@ -67,15 +55,3 @@ const wide =
   /[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\ufe30-\ufe6f\uff00-\uff60\uffe0-\uffe6]|\p{Emoji_Presentation}/u
 const lengthOf = (text: string): number =>
   [...text].reduce((sum, character) => sum + (wide.test(character) ? 2 : /\p{M}/u.test(character) ? 0 : 1), 0)
-
-/** Refuses what is no picture that we write, before anything is computed. */
-export function checkPicture(path: string | undefined): void {
-  if (path !== undefined && !path.toLowerCase().endsWith('.svg'))
-    throw new UsageError(
-      `--plot ${path}: pictures are SVG, so the name has to end in .svg; a browser or rsvg-convert makes other formats of it`,
-    )
-}
-
-export function writePicture(path: string, options: HeatmapOptions): void {
-  writeAtomic(path, (put) => put(Buffer.from(heatmap(options))))
-}

@@ -13,6 +13,7 @@ import {
   writeLens,
 } from '../interp/index.ts'
 import type { Model } from '../model/index.ts'
+import { heatmap } from '../plot/index.ts'
 import { openRows, skip, take, tokenizeCorpus } from '../train/data/index.ts'
 import {
   encode,
@@ -23,8 +24,10 @@ import {
   openModel,
   tokensOption,
 } from './common.ts'
-import { checkPicture, type Grid, gridText, tokenText, writePicture } from './grid.ts'
+import { type Grid, gridText } from './grid.ts'
+import { checkPicture, writePicture } from './picture.ts'
 import { dim, interruptible, Progress, print, printJson, short, table } from './terminal.ts'
+import { tokenText } from './tokens.ts'
 import { UsageError, verb } from './verb.ts'
 
 const shown = ['probability', 'entropy', 'divergence'] as const
@@ -62,7 +65,7 @@ export default verb({
     save: z.string().min(1).optional().describe('Keep the fitted lens in this folder'),
     color: z.enum(shown).default('probability').describe('What colours the cells'),
     top: z.int().positive().default(5).describe('Tokens of each cell in JSON'),
-    plot: z.string().min(1).optional().describe('A picture of the grid, .svg'),
+    plot: z.string().min(1).optional().describe('A picture of the grid, .svg or .png'),
     json: jsonOption,
   }),
   flags: {
@@ -111,7 +114,10 @@ crossEntropy, rank }] }] }; at the last token, whose next one is not known, the 
     const reading = await reader.read([ids])
     const grid = gridOf(reading, model, color)
     if (plot !== undefined)
-      writePicture(plot, { ...grid, title: `${titles[lens.kind]}: the next token after each block` })
+      await writePicture(
+        plot,
+        heatmap({ ...grid, title: `${titles[lens.kind]}: the next token after each block` }),
+      )
     if (json) printJson(toJson(reading, model))
     else {
       print(`${gridText(grid)}\n${summary(reading)}`)

@@ -2,9 +2,12 @@
 import * as z from 'zod'
 import { type PatchCell, type PatchGrid, patchGrid } from '../interp/index.ts'
 import type { Model } from '../model/index.ts'
+import { heatmap } from '../plot/index.ts'
 import { encode, jsonOption, modelFlags, modelOptions, openModel } from './common.ts'
-import { checkPicture, type Grid, gridText, tokenText, writePicture } from './grid.ts'
+import { type Grid, gridText } from './grid.ts'
+import { checkPicture, writePicture } from './picture.ts'
 import { dim, interruptible, Progress, print, printJson, short, table } from './terminal.ts'
+import { oneToken, tokensText, tokenText } from './tokens.ts'
 import { UsageError, verb } from './verb.ts'
 
 export default verb({
@@ -29,7 +32,7 @@ export default verb({
       .enum(['denoising', 'noising'])
       .default('denoising')
       .describe('denoising puts clean activations into the corrupted run, noising the other way round'),
-    plot: z.string().min(1).optional().describe('A picture of the grid, .svg'),
+    plot: z.string().min(1).optional().describe('A picture of the grid, .svg or .png'),
     json: jsonOption,
   }),
   flags: {
@@ -76,7 +79,10 @@ probability is the answer's, divergence KL from the clean run in nats. glossa in
       )
     const drawn = gridOf(grid, model, prompts)
     if (plot !== undefined)
-      writePicture(plot, { ...drawn, title: `Patching ${site}, ${direction}: ${shownPair(model, prompts)}` })
+      await writePicture(
+        plot,
+        heatmap({ ...drawn, title: `Patching ${site}, ${direction}: ${shownPair(model, prompts)}` }),
+      )
     if (json) {
       const text = (ids: readonly number[]) => ids.map((id) => ({ id, text: model.tokenizer?.decode([id]) }))
       const { cells, clean, corrupt, ...about } = grid
@@ -115,31 +121,10 @@ interface Ids {
 const shownPair = ({ tokenizer }: Model, { answer, wrong }: Ids): string =>
   `${tokenText(tokenizer, answer)} − ${tokenText(tokenizer, wrong)}`
 
-const listed = (model: Model, ids: readonly number[]): string =>
-  ids.map((id) => tokenText(model.tokenizer, id)).join('|')
-
-/** The id of a text that is one token, or of `#ID`. */
-function oneToken(model: Model, text: string, flag: string): number {
-  const { tokenizer, spec, path } = model
-  const given = /^#(\d+)$/.exec(text)
-  if (given) {
-    const id = Number(given[1])
-    if (id >= spec.vocab) throw new UsageError(`${flag} ${text}: the vocabulary has ${spec.vocab} tokens`)
-    return id
-  }
-  if (!tokenizer) throw new Error(`${path} has no tokenizer: give ${flag} as #ID`)
-  const { ids } = tokenizer.encode(text, { addSpecialTokens: false })
-  if (ids.length !== 1)
-    throw new UsageError(
-      `${flag} '${text}' is ${ids.length} tokens, ${listed(model, ids)}: give one${/^\s/.test(text) ? '' : `, perhaps with a space before it, ' ${text}'`}, or #ID (#${ids[0]} is ${tokenText(tokenizer, ids[0]!)})`,
-    )
-  return ids[0]!
-}
-
 function checkLengths(model: Model, clean: readonly number[], corrupt: readonly number[]): void {
   if (clean.length === corrupt.length) return
   throw new UsageError(
-    `the prompts need as many tokens as each other, so that places correspond: --clean has ${clean.length}, ${listed(model, clean)}; --corrupt has ${corrupt.length}, ${listed(model, corrupt)}`,
+    `the prompts need as many tokens as each other, so that places correspond: --clean has ${clean.length}, ${tokensText(model, clean)}; --corrupt has ${corrupt.length}, ${tokensText(model, corrupt)}`,
   )
 }
 

@@ -25,7 +25,7 @@ export default verb({
       .string()
       .min(1)
       .optional()
-      .describe('fit: the steer, .gguf or (lm-steer) .safetensors; sweep: a plot, .svg'),
+      .describe('fit: the steer, .gguf or (lm-steer) .safetensors; sweep: a plot, .svg or .png'),
     layers: z
       .array(z.int().nonnegative())
       .optional()

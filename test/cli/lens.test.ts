@@ -1,6 +1,7 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Resvg } from '@resvg/resvg-js'
 import { afterAll, describe, expect, it } from 'vitest'
 import { allClose, fixture, tolerance } from '../reference.ts'
 import { glossa, json, llamaTiny } from './glossa.ts'
@@ -85,12 +86,12 @@ describe('glossa lens', () => {
     [['--kind', 'tuned', '--fit', 'x.txt', '--load', 'y'], 'exclude each other'],
     [['--save', 'x'], '--save goes with --fit CORPUS'],
     [['--kind', 'shortcut', '--fit', 'x.txt', '--steps', '3'], '--steps is for --kind tuned'],
-    [['--plot', join(folder, 'grid.png')], 'has to end in .svg'],
+    [['--plot', join(folder, 'grid.pdf')], 'pictures are .svg or .png'],
   ])('%j is a mistake', async (flags, message) => {
     const { code, stderr } = await glossa('lens', '-m', starter, '-p', 'A', ...flags)
     expect(stderr).toContain(message)
     expect(code).toBe(2)
-    expect(existsSync(join(folder, 'grid.png'))).toBe(false)
+    expect(existsSync(join(folder, 'grid.pdf'))).toBe(false)
   })
 })
 
@@ -138,7 +139,7 @@ describe('glossa patch', () => {
     [['--answer', ' catapult'], "--answer ' catapult' is 5 tokens, ·cat|ap|u|l|t: give one"],
     [['--answer', '#5000'], 'the vocabulary has 1024 tokens'],
     [['--wrong', ' cat'], 'are the same token'],
-    [['--plot', 'x.png'], 'has to end in .svg'],
+    [['--plot', 'x.jpeg'], 'pictures are .svg or .png'],
   ])('%j is a mistake', async (flags, message) => {
     // The last one given counts.
     const { code, stderr } = await glossa(...patch, ...flags)
@@ -150,5 +151,112 @@ describe('glossa patch', () => {
     const { code, stderr } = await glossa(...patch, '--site', 'mlp_out')
     expect(stderr).toContain("no site 'mlp_out' in its blocks; there are: hook_resid_pre")
     expect(code).toBe(1)
+  })
+})
+
+/** A machine without fonts can draw no PNG. */
+const hasFonts =
+  new Resvg(
+    '<svg xmlns="http://www.w3.org/2000/svg"><text font-family="sans-serif">A</text></svg>',
+  ).getBBox() !== undefined
+
+/** Width and height of a PNG. */
+function sizeOf(path: string): number[] {
+  const data = readFileSync(path)
+  expect(data.subarray(1, 4).toString()).toBe('PNG')
+  return [data.readUInt32BE(16), data.readUInt32BE(20)]
+}
+
+interface Parts {
+  targets: number[]
+  parts: { part: string; layer?: number; head?: number; values: number[] }[]
+  bias: number[]
+  logits: number[]
+}
+
+describe('glossa attribute', () => {
+  const prompt = ['attribute', '-m', starter, '-p', 'Lily had a cat. Lily loved her']
+
+  it('has parts that add up to the logit that the model has', async () => {
+    const { parts, bias, logits, targets } = await json<Parts>(...prompt)
+    const heads = parts.filter(({ part }) => part === 'head')
+    expect(heads.map(({ layer, head }) => `${layer}.${head}`)).toEqual(
+      Array.from({ length: heads.length }, (_, i) => `${Math.floor(i / 4)}.${i % 4}`),
+    )
+    for (const [at, logit] of logits.entries())
+      expect(parts.reduce((sum, { values }) => sum + values[at]!, bias[at]!)).toBeCloseTo(logit, 3)
+    const { data, shape } = await json<{ data: number[]; shape: number[] }>(
+      ...['inspect', '-m', starter, '-p', 'Lily had a cat. Lily loved her', '--tap', 'logits'],
+    )
+    const last = data.slice(-shape.at(-1)!)
+    expect(logits.at(-1)).toBeCloseTo(Math.max(...last), 3)
+    expect(targets.at(-1)).toBe(last.indexOf(Math.max(...last)))
+  })
+
+  it('compares two tokens', async () => {
+    const { logits } = await json<Parts>(...prompt, '--answer', ' cat', '--wrong', ' dog')
+    const [cat, dog] = await Promise.all(
+      [' cat', ' dog'].map(async (token) => (await json<Parts>(...prompt, '--answer', token)).logits.at(-1)!),
+    )
+    expect(logits.at(-1)).toBeCloseTo(cat! - dog!, 3)
+  })
+
+  it('shows and draws parts by position', async () => {
+    const picture = join(folder, 'parts.svg')
+    const { stdout, code } = await glossa(...prompt, '--by', 'position', '--plot', picture)
+    expect(code).toBe(0)
+    expect(stdout).toMatch(/^ *4 attention /m)
+    expect(stdout).toMatch(/^ *embedding /m)
+    expect(readFileSync(picture, 'utf8')).toContain('4 attention, ·loved: ')
+  })
+})
+
+describe('glossa attention', () => {
+  const prompt = ['-p', 'Lily had a cat. Lily loved her']
+
+  it('has patterns whose rows are shares of what came before', async () => {
+    const { pattern, tokens } = await json<{ pattern: number[][]; tokens: number[] }>(
+      ...['attention', '-m', starter, ...prompt, '--head', '2.1'],
+    )
+    expect(pattern).toHaveLength(tokens.length)
+    for (const [t, row] of pattern.entries()) {
+      expect(row.reduce((a, b) => a + b)).toBeCloseTo(1, 4)
+      expect(row.slice(t + 1).every((share) => share === 0)).toBe(true)
+    }
+  })
+
+  it.skipIf(!hasFonts)('draws a PNG, twice as large as the SVG', async () => {
+    const [png, svg] = ['head.png', 'head.svg'].map((name) => join(folder, name)) as [string, string]
+    const head = ['attention', '-m', starter, ...prompt, '--head', '2.1']
+    const [{ stdout, code }] = await Promise.all([
+      glossa(...head, '--plot', png),
+      glossa(...head, '--plot', svg),
+    ])
+    expect(code).toBe(0)
+    expect(stdout).toContain('Attention of head 2.1')
+    const size = /width="(\d+)" height="(\d+)"/.exec(readFileSync(svg, 'utf8'))!.slice(1)
+    expect(sizeOf(png)).toEqual(size.map((pixels) => 2 * Number(pixels)))
+  })
+
+  it('scores all heads, on a text and on what repeats', async () => {
+    type Heads = { heads: Record<string, number>[] }
+    const [own, repeated] = await Promise.all([
+      json<Heads>('attention', '-m', starter, ...prompt),
+      json<Heads>('attention', '-m', starter, '--score', 'induction'),
+    ])
+    expect(own.heads).toHaveLength(20)
+    expect(Object.keys(own.heads[0]!)).toEqual(['layer', 'head', 'entropy', 'current', 'previous', 'first'])
+    expect(repeated.heads.every(({ induction }) => induction! >= 0 && induction! <= 1)).toBe(true)
+  })
+
+  it.each([
+    [[...prompt, '--head', '7'], 'a head is LAYER.HEAD'],
+    [[...prompt, '--head', '7.1'], 'layers are 0 to 4, heads 0 to 3'],
+    [[...prompt, '--score', 'induction'], 'leave the prompt out'],
+    [[], 'give -p or --tokens'],
+  ])('%j is a mistake', async (flags, message) => {
+    const { code, stderr } = await glossa('attention', '-m', starter, ...flags)
+    expect(stderr).toContain(message)
+    expect(code).toBe(2)
   })
 })

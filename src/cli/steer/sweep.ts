@@ -1,10 +1,10 @@
 /** `glossa steer sweep`. */
-import { writeFileSync } from 'node:fs'
 import type { WeightFormat } from '../../model/index.ts'
 import { NaiveBayes, wordsOf } from '../../ngram/index.ts'
 import { lines } from '../../plot/index.ts'
 import { openSteer, sweep } from '../../steer/index.ts'
 import { openModel } from '../common.ts'
+import { checkPicture, writePicture } from '../picture.ts'
 import { interruptible, note, Progress, print, printable, printJson, short, table } from '../terminal.ts'
 import { UsageError } from '../verb.ts'
 import { textsOf } from './fit.ts'
@@ -59,8 +59,7 @@ export async function runSweep(settings: SweepSettings): Promise<number> {
     device,
     threads,
   } = settings
-  if (output !== undefined && !output.endsWith('.svg'))
-    throw new UsageError(`--output ${output}: must end in .svg`)
+  checkPicture(output, '--output')
   const isTarget = targetOf(settings)
   // Sealed with the steer, so that strengths are exchanged on any weights.
   await using opened = await openModel({
@@ -76,7 +75,7 @@ export async function runSweep(settings: SweepSettings): Promise<number> {
       onProgress: (done) => progress.update(done),
     })
     if (output !== undefined)
-      writeFileSync(
+      await writePicture(
         output,
         lines(
           [{ name: 'target', points: rows.map(({ strength, target }) => ({ x: strength, y: target })) }],
