@@ -4,19 +4,19 @@ import { type Attribution, attribute, type Contribution } from '../interp/index.
 import type { Model } from '../model/index.ts'
 import { heatmap } from '../plot/index.ts'
 import {
-  encode,
   exactlyOne,
   jsonOption,
   modelFlags,
   modelOptions,
   openModel,
+  readIds,
   tokensOption,
 } from './common.ts'
 import { type Grid, gridText } from './grid.ts'
 import { checkPicture, writePicture } from './picture.ts'
 import { dim, print, printJson, short, table } from './terminal.ts'
 import { oneToken, tokenText } from './tokens.ts'
-import { UsageError, verb } from './verb.ts'
+import { verb } from './verb.ts'
 
 export default verb({
   name: 'attribute',
@@ -54,8 +54,7 @@ one value for each position.`,
     checkPicture(plot)
     await using opened = await openModel(settings)
     const { model } = opened
-    const ids = prompt === undefined ? tokens! : encode(model, prompt)
-    if (ids.length === 0) throw new UsageError('-p: the text has no tokens')
+    const ids = readIds(model, { prompt, tokens })
     const same = (text: string | undefined, flag: string): number[] | undefined =>
       text === undefined ? undefined : ids.map(() => oneToken(model, text, flag))
     const [targets, against] = [same(answer, '--answer'), same(wrong, '--wrong')]

@@ -121,6 +121,22 @@ export function encode(model: Pick<Model, 'tokenizer' | 'path'>, text: string): 
   return promptTokens(model, text)
 }
 
+/** What a verb has that looks at one text: exactly one of the two. */
+export interface ReadSettings extends ModelSettings {
+  readonly prompt?: string | undefined
+  readonly tokens?: readonly number[] | undefined
+}
+
+/** The tokens of `-p`, or those of `--tokens`. */
+export function readIds(
+  model: Pick<Model, 'tokenizer' | 'path'>,
+  { prompt, tokens }: Pick<ReadSettings, 'prompt' | 'tokens'>,
+): number[] {
+  const ids = prompt === undefined ? [...tokens!] : encode(model, prompt)
+  if (ids.length === 0) throw new UsageError('-p: the text has no tokens')
+  return ids
+}
+
 /** The constraint that the options ask for, as a part of the context of generation. */
 export function readConstraint(
   { tokenizer, path }: Pick<Model, 'tokenizer' | 'path'>,

@@ -14,16 +14,16 @@ import {
 } from '../interp/index.ts'
 import type { Model } from '../model/index.ts'
 import { heatmap } from '../plot/index.ts'
-import { openRows, skip, take, tokenizeCorpus } from '../train/data/index.ts'
 import {
-  encode,
   exactlyOne,
   jsonOption,
   modelFlags,
   modelOptions,
   openModel,
+  readIds,
   tokensOption,
 } from './common.ts'
+import { corpusTokens } from './corpusTokens.ts'
 import { type Grid, gridText } from './grid.ts'
 import { checkPicture, writePicture } from './picture.ts'
 import { dim, interruptible, Progress, print, printJson, short, table } from './terminal.ts'
@@ -100,8 +100,7 @@ crossEntropy, rank }] }] }; at the last token, whose next one is not known, the 
     checkFit({ kind, fit, fitTokens, steps, load, save })
     await using opened = await openModel(settings)
     const { model } = opened
-    const ids = prompt === undefined ? tokens! : encode(model, prompt)
-    if (ids.length === 0) throw new UsageError('-p: the text has no tokens')
+    const ids = readIds(model, { prompt, tokens })
     const lens = await interruptible(async (signal): Promise<Lens> => {
       if (fit !== undefined)
         return fitted(model, kind as 'tuned' | 'shortcut', { fit, fitTokens, steps, signal })
@@ -185,23 +184,6 @@ async function fitted(
     onStep: ({ step }) => progress.update(step),
     signal,
   })
-}
-
-const block = 64
-
-/** The first tokens of a corpus, no more of it being read. */
-async function corpusTokens(model: Model, fit: string, count: number, signal: AbortSignal) {
-  const { tokenizer, path } = model
-  if (!tokenizer) throw new Error(`${path} has no tokenizer, which --fit needs`)
-  const rows = await openRows(fit, { signal })
-  const progress = new Progress('reading token', count)
-  const ids: number[] = []
-  for (let from = 0; from < rows.length && ids.length < count; from += block) {
-    const { tokens } = await tokenizeCorpus(take(skip(rows, from), block), tokenizer, { signal })
-    for (const id of tokens) ids.push(id)
-    progress.update(Math.min(ids.length, count))
-  }
-  return Int32Array.from(ids.slice(0, count))
 }
 
 /** The rows of a grid from the last block up to none. */

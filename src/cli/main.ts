@@ -16,6 +16,7 @@ const verbs: Readonly<Record<string, () => Promise<{ readonly default: Verb }>>>
   patch: () => import('./patch.ts'),
   attribute: () => import('./attribute.ts'),
   attention: () => import('./attention.ts'),
+  layers: () => import('./layers.ts'),
   steer: () => import('./steer.ts'),
   pull: () => import('./pull.ts'),
   convert: () => import('./convert.ts'),

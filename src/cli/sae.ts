@@ -1,12 +1,13 @@
 /** `glossa sae`: sparse autoencoders: training them, measuring them, looking at their features. */
 import * as z from 'zod'
+import { needed, onlyOwn } from './actions.ts'
 import { jsonOption } from './common.ts'
 import { evaluate } from './sae/evaluate.ts'
 import { explain } from './sae/explain.ts'
 import { features } from './sae/features.ts'
 import { show } from './sae/show.ts'
 import { train } from './sae/train.ts'
-import { type Flag, UsageError, verb } from './verb.ts'
+import { type Flag, verb } from './verb.ts'
 
 const positive = z.int().positive()
 const text = z.string().min(1)
@@ -115,20 +116,16 @@ glossa sae features --sae runs/my-sae/last/topk-2_resid_post --search dog
 Lines <|endoftext|> separate the documents of a text file. Sites are taps: glossa inspect -m MODEL lists them. A recipe
 trains several SAEs from one stream of activations; docs/sae.md has its keys, and what the metrics mean.`,
   async run(given) {
-    const allowed = taken[given.action]
-    for (const [key, value] of Object.entries(given)) {
-      const used = value !== undefined && value !== false
-      if (used && !shared.includes(key) && !(allowed as readonly string[]).includes(key))
-        throw new UsageError(`${flagOf(key)} is not for sae ${given.action}`)
-    }
+    const does = `sae ${given.action}`
+    onlyOwn(does, given, [...shared, ...taken[given.action]])
     if (given.action === 'train') return train(given)
     if (given.action === 'features') return features(given)
-    if (given.model === undefined) throw new UsageError(`--model is missing: sae ${given.action} needs it`)
-    if (!given.sae) throw new UsageError(`--sae is missing: sae ${given.action} needs it`)
-    if (!given.file) throw new UsageError(`--file is missing: sae ${given.action} needs it`)
-    const found = { ...given, model: given.model, sae: given.sae, file: given.file }
+    const found = {
+      ...given,
+      model: needed(does, 'model', given.model),
+      sae: needed(does, 'sae', given.sae),
+      file: needed(does, 'file', given.file),
+    }
     return { eval: evaluate, show, explain }[given.action](found)
   },
 })
-
-const flagOf = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`

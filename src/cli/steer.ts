@@ -1,11 +1,12 @@
 /** `glossa steer`: learning a steer from two files of texts, applying it, and measuring it at several strengths. */
 import * as z from 'zod'
 import { steerMethodOf } from '../steer/index.ts'
+import { needed, onlyOwn } from './actions.ts'
 import { jsonOption, modelFlags, modelOptions } from './common.ts'
 import generate from './generate.ts'
 import { fitSteer } from './steer/fit.ts'
 import { runSweep } from './steer/sweep.ts'
-import { UsageError, verb } from './verb.ts'
+import { verb } from './verb.ts'
 
 const { with: _, lora: __, ...model } = modelOptions.shape
 
@@ -109,28 +110,20 @@ is the share of pairs of tokens that are new, repetition-4 that of runs of four 
         'output',
       ],
     }
-    const entries = Object.entries(given).filter(
-      ([key, value]) => value !== undefined && !Object.hasOwn(model, key),
-    )
-    const flag = (key: string): string => `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`
-    const foreign = entries.find(([key]) => !own[action].includes(key))
-    if (foreign) throw new UsageError(`${flag(foreign[0])} is not for steer ${action}`)
-    const need = <T>(key: string, value: T | undefined): T => {
-      if (value === undefined) throw new UsageError(`${flag(key)} is missing: steer ${action} needs it`)
-      return value
-    }
+    const does = `steer ${action}`
+    onlyOwn(does, given, [...Object.keys(model), ...own[action]])
     if (action === 'fit') {
       const { positive, negative, output } = given
       return fitSteer({
         ...given,
-        positive: need('positive', positive),
-        negative: need('negative', negative),
-        output: need('output', output),
+        positive: needed(does, 'positive', positive),
+        negative: needed(does, 'negative', negative),
+        output: needed(does, 'output', output),
         json,
       })
     }
-    const file = need('file', given.file)
-    const prompt = need('prompt', given.prompt)
+    const file = needed(does, 'file', given.file)
+    const prompt = needed(does, 'prompt', given.prompt)
     const method = steerMethodOf(file)
     if (action === 'sweep') return runSweep({ ...given, file, prompt, method, json })
     const { strength = 1, samples, maxTokens, temperature, seed } = given

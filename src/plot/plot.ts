@@ -33,13 +33,17 @@ export function lines(series: readonly Series[], { title, x, y, logX, logY }: Li
   const points = series.flatMap(({ name, points }) => points.map((point) => ({ ...point, name })))
   return svg({
     title,
-    x: { label: x, type: logX ? 'log' : 'linear' },
-    y: { label: y, type: logY ? 'log' : 'linear', grid: true },
+    x: { label: x, ...axis(logX) },
+    y: { label: y, ...axis(logY), grid: true },
     color: { legend: series.length > 1, domain: series.map(({ name }) => name) },
     marks: [Plot.line(points, { x: 'x', y: 'y', stroke: 'name' })],
     marginLeft: 56,
   })
 }
+
+/** Plot writes 840m for 0.84 on logarithmic axes. */
+const axis = (log: boolean | undefined): Plot.ScaleOptions =>
+  log ? { type: 'log', tickFormat: '~g' } : { type: 'linear' }
 
 /** One bar a name, its whisker mean ± spread, and the single values as points. */
 export function bars(rows: readonly Bar[], { title, metric }: { title: string; metric: string }): string {

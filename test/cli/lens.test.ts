@@ -260,3 +260,93 @@ describe('glossa attention', () => {
     expect(code).toBe(2)
   })
 })
+
+describe('glossa layers', () => {
+  const layers = (view: string, ...flags: string[]): string[] => ['layers', view, '-m', starter, ...flags]
+  const prompt = ['-p', 'The little dog ran to the']
+
+  it('gradient: the last position is shifted to the answer', async () => {
+    interface Shifts {
+      tokens: number[]
+      target: number
+      places: { side: string; position: number; tokens: { token: number }[] }[]
+    }
+    const { tokens, target, places } = await json<Shifts>(
+      ...layers('gradient', ...prompt, '--answer', ' cake'),
+    )
+    const shifts = places.filter(({ side, position }) => side === 'shift' && position === tokens.length - 1)
+    expect(shifts.map(({ tokens }) => tokens[0]!.token)).toEqual(new Array(5).fill(target))
+    const picture = join(folder, 'gradient.svg')
+    const { stdout } = await glossa(...layers('gradient', ...prompt, '--answer', ' cake', '--plot', picture))
+    expect(stdout).toMatch(/^0 .*·cake$/m)
+    expect(readFileSync(picture, 'utf8')).toContain('share of the longest')
+  })
+
+  it('values: the dominant sub-update is the largest of its layer', async () => {
+    interface Places {
+      tokens: number[]
+      places: { layer: number; position: number; index: number; coefficient: number; sign: number }[]
+    }
+    const { tokens, places } = await json<Places>(...layers('values', ...prompt))
+    expect(places).toHaveLength(5 * tokens.length)
+    const post = await json<{ data: number[]; shape: number[] }>(
+      ...['inspect', '-m', starter, ...prompt, '--tap', 'blocks.3.mlp.hook_post'],
+    )
+    const hidden = post.shape.at(-1)!
+    for (const { layer, position, index, coefficient, sign } of places) {
+      expect(sign).toBe(coefficient < 0 ? -1 : 1)
+      if (layer === 3) expect(coefficient).toBeCloseTo(post.data[position * hidden + index]!, 4)
+    }
+    const { stdout } = await glossa(...layers('values', ...prompt))
+    expect(stdout).toContain('at the last token')
+  })
+
+  it('values: which promote words', async () => {
+    const { vectors } = await json<{ vectors: { score: number; tokens: unknown[] }[] }>(
+      ...layers('values', '--words', 'happy', '--words', 'friends', '--top', '3'),
+    )
+    expect(vectors.map(({ score }) => score)).toEqual(
+      vectors.map(({ score }) => score).toSorted((a, b) => b - a),
+    )
+    expect(vectors.every(({ tokens }) => tokens.length === 3)).toBe(true)
+  })
+
+  it('law: a line through what the layers leave, on a text and on another', async () => {
+    const corpus = join(folder, 'law.txt')
+    writeFileSync(
+      corpus,
+      Array.from(
+        { length: 300 },
+        (_, i) => `Once there was a ${['cat', 'dog', 'bird'][i % 3]} with ${i} toys. It ran ${i % 7} times.`,
+      ).join('\n<|endoftext|>\n'),
+    )
+    interface Law {
+      residuals: number[]
+      correlation: number
+      tokens: number
+      heldOut: { residuals: number[] }
+    }
+    const law = layers('law', '--fit', corpus, '--fit-tokens', '2000')
+    const { residuals, correlation, tokens, heldOut } = await json<Law>(...law)
+    expect(tokens).toBe(15 * 127)
+    expect(residuals).toHaveLength(5)
+    // A fit does better where it was made.
+    for (const [i, value] of residuals.entries()) expect(value).toBeLessThan(heldOut.residuals[i]!)
+    expect(Math.abs(correlation)).toBeLessThanOrEqual(1)
+    const picture = join(folder, 'law.svg')
+    const { stdout } = await glossa(...law, '--plot', picture)
+    expect(stdout).toContain(correlation.toFixed(3))
+    expect(readFileSync(picture, 'utf8')).toContain('held out')
+  })
+
+  it.each([
+    [layers('gradient', ...prompt), '--answer is missing: layers gradient needs it'],
+    [layers('values', ...prompt, '--answer', ' cake'), '--answer is not for layers values'],
+    [layers('values', ...prompt, '--words', 'happy'), '-p and --words exclude each other'],
+    [layers('law'), '--fit is missing: layers law needs it'],
+  ])('%j is a mistake', async (line, message) => {
+    const { code, stderr } = await glossa(...line)
+    expect(stderr).toContain(message)
+    expect(code).toBe(2)
+  })
+})
