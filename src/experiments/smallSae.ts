@@ -1,5 +1,5 @@
 /** Small sparse autoencoders for experiments: rows of activations computed once, SAEs trained on them, many from the same. */
-import { random, tensor } from '../array/index.ts'
+import { random, type Tensor, tensor } from '../array/index.ts'
 import { foldScale, makeArchitecture, type Sae, saeObjective, unitNormDecoder } from '../interp/sae/index.ts'
 import type { Model } from '../model/index.ts'
 import { adamw, makeSchedule, Trainer, wholly } from '../train/index.ts'
@@ -23,6 +23,35 @@ export async function activationsOf(
   }
   if (!all) throw new Error('there are no rows to take activations of')
   return all
+}
+
+/** Activations of two kinds of texts at a site, and what tells them apart on average. */
+export interface Contrast {
+  readonly site: string
+  readonly width: number
+  /** [count, width]: those of the first kind, then as many of the second. */
+  readonly rows: Float32Array
+  /** Mean of the first less that of the second, in the shape of the site's last axes. */
+  readonly difference: Tensor
+}
+
+/** The same number of texts of each kind, all of one length. */
+export async function contrastAt(
+  model: Model,
+  site: string,
+  first: readonly (readonly number[])[],
+  second: readonly (readonly number[])[],
+): Promise<Contrast> {
+  const texts = [...first, ...second]
+  const rows = await activationsOf(model, site, texts)
+  const width = rows.length / (texts.length * texts[0]!.length)
+  const half = rows.length / 2
+  const difference = new Float32Array(width)
+  for (let i = 0; i < rows.length; i++)
+    difference[i % width]! += ((i < half ? 1 : -1) * rows[i]! * width) / half
+  const { heads, headSize } = model.spec.attention!
+  const shape = site.endsWith('hook_q') ? [heads, headSize] : [width]
+  return { site, width, rows, difference: tensor(difference, shape) }
 }
 
 export interface SmallSaeOptions {

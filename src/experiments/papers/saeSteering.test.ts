@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { rowsOf } from '../result.ts'
 import lfSteering from './lfSteering.ts'
 import scar from './scar.ts'
+import steeredPaths from './steeredPaths.ts'
 import steeredQueries from './steeredQueries.ts'
 
 /** Three seeds of each arm, a hundredth apart. */
@@ -32,6 +33,23 @@ test('steered queries', () => {
   expect(verdict(0.65, 0.6)).toBe('reproduced')
   expect(verdict(0.65, 0.75)).toBe('partly')
   expect(verdict(0.53, 0.51)).toBe('not at this scale')
+})
+
+test('steered paths', () => {
+  const verdict = (ours: number, vector: number, broken: number) =>
+    steeredPaths.judge(
+      made({
+        unsteered: { 'target rate': 0.5, broken: 0.01 },
+        told: { 'target rate': 0.95, broken: 0.01 },
+        'gradient on sparse queries': { 'target rate': ours, broken },
+        'mean difference of queries': { 'target rate': vector, broken: 0.02 },
+        'mean difference of the stream': { 'target rate': 0.5, broken: 0.02 },
+      }),
+    ).verdict
+  expect(verdict(0.65, 0.66, 0.02)).toBe('reproduced')
+  expect(verdict(0.65, 0.75, 0.02)).toBe('partly')
+  expect(verdict(0.65, 0.6, 0.1)).toBe('not at this scale')
+  expect(verdict(0.53, 0.51, 0.01)).toBe('not at this scale')
 })
 
 test('SCAR', () => {

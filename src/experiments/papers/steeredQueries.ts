@@ -1,5 +1,4 @@
 /** Paper 1: do gradient steps on the sparse code of attention queries turn stories happy or sad, at the cost of a vector? */
-import { type Tensor, tensor } from '../../array/index.ts'
 import type { Edits } from '../../model/index.ts'
 import { meanCode } from '../../steer/codes.ts'
 import { prototypesOf, sparseQueryEdits } from '../../steer/pullFeatures.ts'
@@ -7,7 +6,7 @@ import { alongDirection } from '../../steer/steer.ts'
 import { type ExperimentContext, experiment, type Metrics } from '../experiment.ts'
 import { signed } from '../probe.ts'
 import { defaultModel, describeModel, once } from '../small.ts'
-import { activationsOf, trainSae } from '../smallSae.ts'
+import { contrastAt, trainSae } from '../smallSae.ts'
 import { budget, openStyles, rateOf, type Style, type Styles, strongest, styles } from '../styles.ts'
 
 const training = { expansion: 4, steps: 500, batch: 512, rate: 1e-3 }
@@ -15,28 +14,6 @@ const steps = 10
 const sitesOf = ({ model }: Styles) => {
   const layer = Math.floor(model.spec.layers / 2)
   return { queries: `blocks.${layer}.attn.hook_q`, stream: `blocks.${layer}.hook_resid_post` }
-}
-
-interface Site {
-  readonly site: string
-  readonly width: number
-  /** Rows of the happy windows, then of the sad ones. */
-  readonly rows: Float32Array
-  /** Mean of the happy ones less that of the sad ones, in the shape of the site's last axes. */
-  readonly difference: Tensor
-}
-
-async function openSite({ model, learned }: Styles, site: string): Promise<Site> {
-  const windows = [...learned.happy, ...learned.sad]
-  const rows = await activationsOf(model, site, windows)
-  const width = rows.length / (windows.length * windows[0]!.length)
-  const half = rows.length / 2
-  const difference = new Float32Array(width)
-  for (let i = 0; i < rows.length; i++)
-    difference[i % width]! += ((i < half ? 1 : -1) * rows[i]! * width) / half
-  const { heads, headSize } = model.spec.attention!
-  const shape = site.endsWith('hook_q') ? [heads, headSize] : [width]
-  return { site, width, rows, difference: tensor(difference, shape) }
 }
 
 /** Both ways at the strength that the budget allows. */
@@ -83,11 +60,13 @@ export default experiment({
     const opened = once(() => openStyles(context))
     const queries = once(async () => {
       const found = await opened()
-      return openSite(found, sitesOf(found).queries)
+      const { happy, sad } = found.learned
+      return contrastAt(found.model, sitesOf(found).queries, happy, sad)
     })
     const stream = once(async () => {
       const found = await opened()
-      return openSite(found, sitesOf(found).stream)
+      const { happy, sad } = found.learned
+      return contrastAt(found.model, sitesOf(found).stream, happy, sad)
     })
     for (const seed of context.seeds) {
       const trained = once(async () => {
