@@ -47,15 +47,16 @@ const bad = [
   'NAME could not find Mom in the store.',
 ]
 /** The first three are right after a good event, the others after a bad one. */
-const feelings = ['happy', 'excited', 'proud', 'sad', 'scared']
+const feelings = ['happy', 'excited', 'proud', 'sad', 'scared', 'angry']
 const glad = 3
+/** Some of them lead astray: what others see, or ask, is more often sad. */
 const asks = [
   'NAME was very',
-  'NAME felt',
-  'It made NAME',
-  'NAME was so',
-  'Now NAME was',
-  'This made NAME feel',
+  'NAME said, "I am',
+  'Mom saw that NAME was',
+  'NAME went home and felt',
+  '"Why are you so',
+  'Everyone could see that NAME was too',
 ]
 
 interface Item {
@@ -266,7 +267,7 @@ export default experiment({
   title: 'LF-Steering: features of consistency',
   claim:
     'A bias on the latent features of one layer in which consistent inputs differ from inconsistent ones makes a model answer paraphrases alike, more than steering dense states does, and leaves unrelated text alone.',
-  setting: `A sentence tells what has happened to a child, good or bad, and ${asks.length} paraphrases ask how it feels; the answer is the likeliest of ${feelings.join(', ')}, and right where it is glad after a good event. ${itemsEach} items of one half of the names, things and events to find everything on, as many of the other half to measure on. An input is consistent where it is answered as most of its item's paraphrases are. The layer is the one whose last states tell a linear probe most (area under the curve, on a third of the items). TopK SAE (k 32, ${training.expansion} times the width, ${training.steps} steps of ${training.batch} rows of stories and of the first half's prompts) on its hook_resid_post; bias of ${features} features. The dense vector is the difference of the means of the same states. Strength: of ${strengths.join(', ')} the one with the most agreement on the first half that costs at most ${allowed} nats a token on unrelated stories, or none. 'agreement' is over pairs of paraphrases, 'divergence' that of Jensen and Shannon. The paper's models answer questions of NLU and NLG sets. All arms together take about 4 minutes on one core.`,
+  setting: `A sentence tells what has happened to a child, good or bad, and ${asks.length} paraphrases ask how it feels; the answer is the likeliest of ${feelings.join(', ')}, and right where it is glad after a good event. ${itemsEach} items of one half of the names, things and events to find everything on, as many of the other half to measure on. An input is consistent where it is answered as most of its item's paraphrases are. The layer is the one whose last states tell a linear probe most (area under the curve, on a third of the items). TopK SAE (k 32, ${training.expansion} times the width, ${training.steps} steps of ${training.batch} rows of stories and of the first half's prompts) on its hook_resid_post; bias of ${features} features. The dense vector is the difference of the means of the same states. Strength: of ${strengths.join(', ')} the one with the most agreement on the first half that costs at most ${allowed} nats a token on unrelated stories, or none. 'agreement' is over pairs of paraphrases, 'divergence' that of Jensen and Shannon. The paper's models answer questions of NLU and NLG sets. The paraphrases were chosen, before anything was steered, so that the model does not agree with itself: with plainer ones ('NAME felt', 'NAME was so') it does in 87 % of pairs, and no strength was better than none. Five seeds: with three the interval was as wide as the effect. All arms together take about 10 minutes on one core.`,
   model: describeModel(defaultModel()),
   models: [defaultModel()],
   data: 'Made-up stories; TinyStories for the SAE (2000 stories) and as unrelated text',
@@ -277,8 +278,8 @@ export default experiment({
     accuracy: { better: 'higher' },
     'loss increase': { better: 'lower', unit: 'nats a token' },
   },
-  version: 1,
-  seeds: [0, 1, 2],
+  version: 2,
+  seeds: [0, 1, 2, 3, 4],
   async run(context) {
     const opened = once(() => open(context))
     for (const seed of context.seeds) {
