@@ -79,7 +79,7 @@ export default experiment({
   title: 'The law of equi-learning: log residual of the next token by layer',
   claim:
     'In trained language models the share of the next token that a linear prediction from a layer leaves unexplained falls by the same factor with each layer.',
-  setting: `Llamas of ${layers} layers, width ${width} and 1024 tokens, trained for ${steps} steps of 16 rows of ${length} tokens, and the same before training and after 30 and 100 steps (the paper: twenty open models of 12 to 60 layers, and Pythia over its training). Least squares, with a constant, from the normalised residual stream to the number of the next token, on ${rows} rows of ${length} tokens of held-out stories, measured on the same rows as in the paper, and on as many others ('held-out'). 'correlation' is Pearson's of log residual and layer, without the embedding; 'decay' the factor of a layer. 'tokens by lot' numbers the tokens at random: numbers of a byte-pair vocabulary go by frequency. 'bundled' is the model that comes with glossa, where only the rows change with the seed.`,
+  setting: `Llamas of ${layers} layers, width ${width} and 1024 tokens, trained for ${steps} steps of 16 rows of ${length} tokens, and the same before training and after 30 and 100 steps (the paper: twenty open models of 12 to 60 layers, and Pythia over its training). Least squares, with a constant, from the normalised residual stream to the number of the next token, on ${rows} rows of ${length} tokens of held-out stories, measured on the same rows as in the paper, and on as many others ('held-out'). 'correlation' is Pearson's of log residual and layer, without the embedding; 'decay' the factor of a layer. 'tokens by lot' numbers the tokens at random: numbers of a byte-pair vocabulary go by frequency. 'bundled' is the model that comes with glossa, where only the rows change with the seed. Six seeds, since the correlation of untrained layers is anything from -1 to 1: with three the interval was wider than the difference.`,
   model: `Llama, ${layers} layers of width ${width}, 0.5M parameters; ${describeModel(defaultModel())}`,
   models: [defaultModel()],
   data: 'TinyStories',
@@ -92,7 +92,7 @@ export default experiment({
     'held-out last to first': { better: 'lower' },
   },
   version: 2,
-  seeds: [0, 1, 2],
+  seeds: [0, 1, 2, 3, 4, 5],
   async run(context) {
     const corpus = once(() => stories(context, undefined, undefined, 2500))
     const probed = once(() => openProbed(context))
