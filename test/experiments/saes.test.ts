@@ -99,9 +99,9 @@ test('p-annealing: at all, at some, at none', () => {
 test('seed-stability: TopK below ReLU at equal L0, or only below all', () => {
   const rows = (topk: number, relu: number, l0 = 33) =>
     table({
-      TopK: { shared: topk, 'of the living': topk, L0: 32 },
-      ReLU: { shared: relu, 'of the living': relu, L0: l0 },
-      untrained: { shared: 0 },
+      TopK: { shared: topk, 'of the living': topk, 'decoder cosine': 0.6, L0: 32 },
+      ReLU: { shared: relu, 'of the living': relu, 'decoder cosine': 0.7, L0: l0 },
+      untrained: { shared: 0, 'decoder cosine': 0.2 },
     })
   expect(seedStability(rows(0.4, 0.6)).verdict).toBe('reproduced')
   expect(seedStability(rows(0.4, 0.6, 60)).verdict).toBe('partly')

@@ -127,7 +127,7 @@ export default experiment({
   title: 'SCAR: a feature that is told what it has to mean',
   claim:
     'A condition loss on one feature of an SAE makes it detect a concept and steer a model towards and away from it, without harm to what it writes.',
-  setting: `The concept is sadness: windows of 40 tokens in the lower quartile of mean valence in VADER's lexicon against the upper one, 1000 of each, every token with the label of its window. SAEs (TopK, k ${k}, ${training.expansion} times the width, layer norm, ${training.steps} steps of ${training.batch} rows) on hook_mlp_out of the middle layer, with the condition on feature 0 and without it: the same data, budget and seeds. 'AUC' is on windows held out, of the mean over a window's tokens of the feature, before or behind TopK, whichever is better on the windows learned from; the best unconditioned latent is chosen among all of them on these too. The probe is logistic regression on the mean activation. Steering scales the feature (the SAE's error is kept), or adds the difference of means, as far as ${budget} nats a token on held-out stories allow on either side; 'target rate' is the mean of the share of sad continuations at the upper end and of happy ones at the lower, by a naive Bayes judge from other stories, of 192 continuations of 40 tokens. The paper conditions Llama 3 8B on toxicity, safety and style. All arms together take about 8 minutes on one core.`,
+  setting: `The concept is sadness: windows of 40 tokens in the lower quartile of mean valence in VADER's lexicon against the upper one, 1000 of each, every token with the label of its window. SAEs (TopK, k ${k}, ${training.expansion} times the width, layer norm, ${training.steps} steps of ${training.batch} rows) on hook_mlp_out of the middle layer, with the condition on feature 0 and without it: the same data, budget and seeds. 'AUC' is on windows held out, of the mean over a window's tokens of the feature, before or behind TopK, whichever is better on the windows learned from; the best unconditioned latent is chosen among all of them on these too. The probe is logistic regression on the mean activation. Steering scales the feature (the SAE's error is kept), or adds the difference of means, as far as ${budget} nats a token on held-out stories allow on either side; 'target rate' is the mean of the share of sad continuations at the upper end and of happy ones at the lower, by a naive Bayes judge from other stories, of 192 continuations of 40 tokens. The paper conditions Llama 3 8B on toxicity, safety and style. Five seeds: with three the interval of the difference in AUC was wider than the difference. All arms together take about 13 minutes on one core.`,
   model: describeModel(defaultModel()),
   models: [defaultModel()],
   data: 'TinyStories (3000 stories learned from, the last 2 % held out), VADER lexicon',
@@ -138,7 +138,7 @@ export default experiment({
     'loss increase': { better: 'lower', unit: 'nats a token' },
   },
   version: 1,
-  seeds: [0, 1, 2],
+  seeds: [0, 1, 2, 3, 4],
   async run(context) {
     const opened = once(() => openStyles(context))
     const data = once(async () => openData(await opened()))

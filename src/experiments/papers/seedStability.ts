@@ -153,8 +153,9 @@ export function judge(rows: Rows) {
   const [partial, below] = [topk.mean < 0.9 && relu.mean < 0.9, mean < 0 && -mean > half]
   const [l0, other] = [rows.mean('TopK', 'L0'), rows.mean('ReLU', 'L0')]
   const matched = Math.abs(other / l0 - 1) < 0.2
+  const alike = (name: string): string => rows.mean(name, 'decoder cosine').toFixed(3)
   return {
     verdict: partial && below && matched ? 'reproduced' : partial ? 'partly' : 'not at this scale',
-    reason: `Shared: ${percent(topk.mean)} of TopK's features (L0 ${l0.toFixed(1)}), ${percent(relu.mean)} of ReLU's (L0 ${other.toFixed(1)}); difference ${(100 * mean).toFixed(1)} ± ${(100 * half).toFixed(1)} points (95 % interval of ${topk.n} pairs). Of the living: ${percent(rows.mean('TopK', 'of the living'))} and ${percent(rows.mean('ReLU', 'of the living'))}; untrained: ${percent(rows.mean('untrained', 'shared'))}. Asked for: both below 90 %, TopK below ReLU beyond the interval, and numbers of active features within a fifth of each other; 'partly' is the first alone.`,
+    reason: `Shared: ${percent(topk.mean)} of TopK's features (L0 ${l0.toFixed(1)}), ${percent(relu.mean)} of ReLU's (L0 ${other.toFixed(1)}); difference ${(100 * mean).toFixed(1)} ± ${(100 * half).toFixed(1)} points (95 % interval of ${topk.n} pairs). Of the living: ${percent(rows.mean('TopK', 'of the living'))} and ${percent(rows.mean('ReLU', 'of the living'))}; untrained: ${percent(rows.mean('untrained', 'shared'))}. The mean cosine of matched decoder rows is ${alike('TopK')}, ${alike('ReLU')} and ${alike('untrained')}. Asked for: both below 90 %, TopK below ReLU beyond the interval, and numbers of active features within a fifth of each other; 'partly' is the first alone.`,
   } as const
 }
