@@ -127,7 +127,8 @@ async function measured(
     found[`cost of ${way}`] = (await lossOf(opened.model, rows, edit)) - (await lossOf(opened.model, rows))
     found[`strength of ${way}`] = strength
   }
-  return { ...averages(found), ...found }
+  const cost = mean(ways.map((way) => found[`cost of ${way}`]!))
+  return { ...averages(found), 'loss increase': cost, ...found }
 }
 
 const averages = (found: Readonly<Record<string, number>>): Metrics => {
@@ -135,7 +136,6 @@ const averages = (found: Readonly<Record<string, number>>): Metrics => {
   return {
     'target rate': both((way) => `${way} rate`),
     broken: both((way) => `broken when ${way}`),
-    'loss increase': both((way) => `cost of ${way}`),
   }
 }
 
@@ -208,11 +208,8 @@ export default experiment({
           const found: Record<string, number> = {}
           for (const way of ways) {
             const own = await shares(await opened(), (await opened()).tried, mode(way), {}, seed)
-            Object.assign(found, {
-              [`${way} rate`]: own[way],
-              [`broken when ${way}`]: own.broken,
-              [`cost of ${way}`]: 0,
-            })
+            found[`${way} rate`] = own[way]
+            found[`broken when ${way}`] = own.broken
           }
           return { ...averages(found), ...found }
         })
